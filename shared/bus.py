@@ -1,0 +1,183 @@
+"""What passes between processes without being history: wake-ups, questions, presence.
+
+``wake.<service>`` tells the instances of one service that a batch is committed and what it changed.
+``ask.<service>.<question>`` gets an answer that is computed, not stored. Presence is a bucket of
+last signs of life, in memory, with a time to live. Losing any of it loses no fact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from shared import reader
+from shared.errors import EightMsError, LogUnavailable, NoAnswer, NotReady, Refused
+from shared.log import Log
+from shared.problems import Problem, unavailable
+
+ASK_TIMEOUT_S = 3.0
+HINTS_MAX = 500  # more changed ids than this are announced as "*": look at everything you hold
+PRESENCE = "presence"
+PRESENCE_TTL_S = 24 * 3600
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class Wake(msgspec.Struct):
+    """A committed batch: the position reached and the ids that changed (or ``*``)."""
+
+    seq: int
+    hints: list[str]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_wake = msgspec.json.Decoder(Wake).decode
+
+
+class Bus:
+    """Core NATS beside the log. Everything here is best effort and bounded in time."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._nc = log.nc
+
+    async def announce(self, service: str, seq: int, hints: set[str]) -> None:
+        """Tell the other instances of ``service`` that it committed up to ``seq``."""
+        names = ["*"] if len(hints) > HINTS_MAX else sorted(hints)
+        await self._publish(f"wake.{service}", _encode(Wake(seq, names)))
+
+    async def on_wake(self, service: str, heard: Callable[[Wake], None]) -> None:
+        """Call ``heard`` for each announcement of ``service``."""
+
+        async def received(msg: Any) -> None:
+            heard(_decode_wake(msg.data))
+
+        await self._nc.subscribe(f"wake.{service}", cb=received)
+
+    async def _publish(self, subject: str, payload: bytes) -> None:
+        try:
+            await self._nc.publish(subject, payload)
+        except Exception as error:  # disconnected: the next wake or the next look says the same
+            structlog.get_logger().debug("not announced", error=type(error).__name__)
+
+    # -- questions -------------------------------------------------------------------------------
+
+    async def ask(
+        self, service: str, question: str, body: Any, timeout_s: float = ASK_TIMEOUT_S
+    ) -> Any:
+        """The answer to a question. NoAnswer if nobody replies in time, Refused with its problem."""
+        try:
+            msg = await self._nc.request(
+                f"ask.{service}.{question}", msgspec.json.encode(body), timeout=timeout_s
+            )
+        except Exception as error:
+            raise NoAnswer(f"{service} did not answer {question}") from error
+        if msg.headers and msg.headers.get("Status") == "503":
+            raise NoAnswer(f"{service} is not running")
+        answer: dict[str, Any] = msgspec.json.decode(msg.data)
+        if "problem" in answer:
+            raise Refused(answer["problem"])
+        return answer.get("ok")
+
+    async def answer(self, service: str, question: str, handler: Handler) -> None:
+        """Answer ``question`` with ``handler``; one instance of the service gets each question."""
+        slog = structlog.get_logger()
+
+        async def work(msg: Any) -> None:
+            try:
+                reply: dict[str, Any] = {"ok": await handler(msgspec.json.decode(msg.data))}
+            except Problem as problem:
+                reply = {"problem": problem.document()}
+            except (EightMsError, *_database_errors()) as error:
+                slog.warning("question not answered", question=question, error=type(error).__name__)
+                reply = {
+                    "problem": unavailable(str(NotReady(f"{service} is not ready"))).document()
+                }
+            except Exception:
+                slog.exception("question failed", question=question)
+                reply = {
+                    "problem": Problem(500, "internal_error", "The question failed.").document()
+                }
+            await self._publish(msg.reply, msgspec.json.encode(reply))
+
+        async def received(msg: Any) -> None:
+            task = asyncio.create_task(work(msg))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        tasks: set[asyncio.Task[None]] = set()
+        await self._nc.subscribe(f"ask.{service}.{question}", queue=service, cb=received)
+
+    # -- presence --------------------------------------------------------------------------------
+
+    async def ensure_presence(self) -> None:
+        """Create the bucket. Needs the deploy user."""
+        config = {
+            "name": f"KV_{PRESENCE}",
+            "subjects": [f"$KV.{PRESENCE}.>"],
+            "storage": "memory",
+            "max_msgs_per_subject": 1,
+            "max_age": PRESENCE_TTL_S * 1_000_000_000,
+            "discard": "new",
+            "allow_direct": True,
+            "allow_rollup_hdrs": True,
+            "num_replicas": 1,
+        }
+        try:
+            await self._log.api(f"STREAM.CREATE.KV_{PRESENCE}", config)
+        except LogUnavailable as error:
+            if "already in use" not in str(error):
+                raise
+
+    async def put_presence(self, phone_id: str, state: dict[str, Any]) -> None:
+        """Store the last sign of life of a phone."""
+        await self._publish(f"$KV.{PRESENCE}.{phone_id}", msgspec.json.encode(state))
+
+    async def presence(self, phone_id: str) -> dict[str, Any] | None:
+        """The last sign of life of a phone, or None."""
+        try:
+            msg = await self._nc.request(
+                f"$JS.API.DIRECT.GET.KV_{PRESENCE}.$KV.{PRESENCE}.{phone_id}", b"", timeout=1
+            )
+        except Exception:
+            return None
+        if msg.headers and msg.headers.get("Status"):
+            return None
+        return msgspec.json.decode(msg.data)
+
+    async def watch_presence(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """(phone id, state): what is known now, then every change, for ever."""
+        source = reader.read(
+            self._log, f"KV_{PRESENCE}", [f"$KV.{PRESENCE}.>"], 0, last_per_subject=True
+        )
+        async for batch in source:
+            for record in batch.records:
+                if record.data:
+                    yield record.subject.rpartition(".")[2], msgspec.json.decode(record.data)
+
+
+def _database_errors() -> tuple[type[BaseException], ...]:
+    from shared.sql import UNREACHABLE
+
+    return UNREACHABLE
+
+
+class Lag:
+    """How long ago a reader was last at the end of the log."""
+
+    def __init__(self) -> None:
+        self.at_head = 0.0
+
+    def touch(self) -> None:
+        """It is at the end now."""
+        self.at_head = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was last at the end; infinite if never."""
+        return time.monotonic() - self.at_head if self.at_head else float("inf")

@@ -1,0 +1,368 @@
+"""The event log: append, read, look. The only file that imports nats.
+
+Writing has two modes (ARCHITECTURE.md, rule 4). A *decision* carries a Guard: it is stored only if
+nothing newer than what it was decided on is under the guard's subject. An *observation* has none;
+its id keeps a retry from being stored twice. Appends that wait together are committed together: a
+few go out singly, more as one atomic batch with one sync to disk (docs/benchmarks.md).
+
+Reading acknowledges nothing: the reader keeps its own position (shared/projector.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from shared import reader
+from shared.errors import Conflict, LogUnavailable
+from shared.events import ENTITIES, Event, encode
+from shared.reader import Batch, Record
+
+STREAM = "EVENTS"
+APPEND_TIMEOUT_S = 5.0  # how long a caller waits for its append before it answers 503
+RESEND_AFTER_S = 1.0  # an append without an answer is sent again with the same id
+ALONE_MAX = 8  # up to this many in flight go singly (0.25 ms each); a batch costs 3 ms, one sync
+BATCH_MAX = 1000  # the server's limit for an atomic batch
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+
+STREAM_CONFIG: dict[str, Any] = {
+    "name": STREAM,
+    "subjects": [f"{entity}.>" for entity in ENTITIES],
+    "retention": "limits",
+    "storage": "file",
+    "compression": "s2",
+    "discard": "new",
+    "max_age": 0,
+    "num_replicas": 1,
+    "duplicate_window": 120_000_000_000,
+    "allow_atomic": True,
+    "allow_direct": True,
+    "deny_delete": False,
+    "deny_purge": False,
+    "allow_rollup_hdrs": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Store only if the newest event under ``subject`` (wildcards allowed) is ``expected`` (0: none)."""
+
+    subject: str
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """Where the log ends and when it was created: the identity a position belongs to."""
+
+    last_seq: int
+    created: datetime
+    messages: int
+
+
+class _Ack(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    count: int = 0
+    error: dict[str, Any] | None = None
+
+
+class _Append:
+    __slots__ = ("deadline", "done", "guard", "id", "payload", "sent_at", "subject")
+
+    def __init__(self, event: Event, guard: Guard | None, done: asyncio.Future[int]) -> None:
+        self.subject = event.subject
+        self.payload = encode(event)
+        self.id = event.id
+        self.guard = guard
+        self.done = done
+        self.sent_at = 0.0
+        self.deadline = time.monotonic() + APPEND_TIMEOUT_S
+
+    def headers(self) -> dict[str, str]:
+        out = {"Nats-Msg-Id": self.id}
+        if self.guard is not None:
+            out["Nats-Expected-Last-Subject-Sequence"] = str(self.guard.expected)
+            out["Nats-Expected-Last-Subject-Sequence-Subject"] = self.guard.subject
+        return out
+
+
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+
+
+class Log:
+    """A connection to the log. Make one per process with ``await Log.connect(url, name)``."""
+
+    def __init__(self, nc: Client) -> None:
+        self.nc = nc
+        self.js = nc.jetstream()
+        self.on_reconnect: list[Callable[[], None]] = []
+        self._inbox = nc.new_inbox()
+        self._tokens = 0
+        self._in_flight: dict[str, list[_Append]] = {}
+        self._waiting: deque[_Append] = deque()
+        self._again: list[_Append] = []
+        self._kick = asyncio.Event()
+        self._batch_open = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def connect(cls, url: str, name: str) -> Log:
+        """Connected to the NATS at ``url`` (user and password in it); waits for ever for the server."""
+        nc = Client()
+        holder: list[Log] = []
+
+        async def reconnected() -> None:
+            for log in holder:
+                log._reconnected()
+
+        async def quiet(_: Exception) -> None:
+            """The client reconnects by itself; what it cost shows in appends and readiness."""
+
+        await nc.connect(
+            url,
+            name=name,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,
+            connect_timeout=2,
+            ping_interval=10,
+            pending_size=0,  # nothing is kept while disconnected: a 503 must not be stored later
+            skip_subject_validation=True,
+            reconnected_cb=reconnected,
+            error_cb=quiet,
+        )
+        log = cls(nc)
+        holder.append(log)
+        await nc.subscribe(
+            f"{log._inbox}.*", cb=log._acked, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+        log._tasks = [asyncio.create_task(log._flush()), asyncio.create_task(log._resend())]
+        return log
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is reachable now."""
+        return self.nc.is_connected
+
+    async def close(self) -> None:
+        """Wait for appends under way (bounded by their timeout), then close the connection."""
+        while self._in_flight or self._waiting:
+            await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(Exception):
+            await self.nc.close()
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    async def append(self, event: Event, guard: Guard | None = None) -> int:
+        """Store ``event``; its sequence. Conflict if the guard fails, LogUnavailable if not in time."""
+        return await self.submit(event, guard)
+
+    async def append_many(
+        self, events: Sequence[Event], guards: Sequence[Guard | None] | None = None
+    ) -> list[int | Conflict]:
+        """Store events in their order; for each its sequence or the Conflict that refused it."""
+        guards = guards or [None] * len(events)
+        results = await asyncio.gather(
+            *[self.submit(event, guard) for event, guard in zip(events, guards, strict=True)],
+            return_exceptions=True,
+        )
+        out: list[int | Conflict] = []
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, Conflict):
+                raise result
+            out.append(result)
+        return out
+
+    def submit(self, event: Event, guard: Guard | None = None) -> asyncio.Future[int]:
+        """Put ``event`` in line; the future ends as ``append`` does. Order in, order stored."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if not self.nc.is_connected:
+            done.set_exception(LogUnavailable("no connection to NATS"))
+            return done
+        self._waiting.append(_Append(event, guard, done))
+        self._kick.set()
+        return done
+
+    async def _flush(self) -> None:
+        while True:
+            await self._kick.wait()
+            self._kick.clear()
+            while self._waiting and not self._batch_open:
+                if len(self._waiting) + len(self._in_flight) <= ALONE_MAX:
+                    await self._publish_alone(self._waiting.popleft())
+                elif self._in_flight:
+                    break  # what is on its way comes back soon; gather until then
+                else:
+                    await self._publish_batch()
+
+    async def _publish_alone(self, entry: _Append) -> None:
+        await self._publish(self._token([entry]), entry, entry.headers())
+
+    async def _publish_batch(self) -> None:
+        entries: list[_Append] = []
+        size = 0
+        while self._waiting and len(entries) < BATCH_MAX and size < BATCH_BYTES_MAX:
+            entries.append(self._waiting.popleft())
+            size += len(entries[-1].payload)
+        if len(entries) == 1:
+            await self._publish_alone(entries[0])
+            return
+        self._batch_open = True
+        token = self._token(entries)
+        batch_id = uuid.uuid4().hex
+        for n, entry in enumerate(entries, 1):
+            headers = entry.headers()
+            headers["Nats-Batch-Id"] = batch_id
+            headers["Nats-Batch-Sequence"] = str(n)
+            if n == len(entries):
+                headers["Nats-Batch-Commit"] = "1"
+                await self._publish(token, entry, headers)
+            else:
+                await self._publish("", entry, headers)
+
+    async def _publish(self, reply: str, entry: _Append, headers: dict[str, str]) -> None:
+        entry.sent_at = time.monotonic()
+        try:
+            await self.nc.publish(entry.subject, entry.payload, reply=reply, headers=headers)
+        except (nats.errors.Error, OSError):
+            pass  # disconnected: _resend sends it again, or ends it at its deadline
+
+    def _token(self, entries: list[_Append]) -> str:
+        self._tokens += 1
+        reply = f"{self._inbox}.{self._tokens}"
+        self._in_flight[reply] = entries
+        return reply
+
+    async def _acked(self, msg: Msg) -> None:
+        entries = self._in_flight.pop(msg.subject, None)
+        if entries is None:
+            return
+        if len(entries) > 1:
+            self._batch_open = False
+        if msg.headers and msg.headers.get("Status") == "503":  # the stream has no leader yet
+            self._again.extend(entries)
+        else:
+            ack = _decode_ack(msg.data)
+            if ack.error is None:
+                first = ack.seq - len(entries) + 1
+                for n, entry in enumerate(entries):
+                    _finish(entry, first + n)
+            elif len(entries) > 1:  # one refusal refuses the batch: each alone, in order
+                for entry in entries:
+                    await self._publish_alone(entry)
+            else:
+                await self._refused(entries[0], ack.error)
+        self._kick.set()
+
+    async def _refused(self, entry: _Append, error: dict[str, Any]) -> None:
+        if entry.guard is None or error.get("err_code") not in _WRONG_LAST_SEQUENCE:
+            _fail(entry, LogUnavailable(f"the log refused the append: {error.get('description')}"))
+            return
+        asyncio.get_running_loop().create_task(self._conflict_or_ours(entry, entry.guard))
+
+    async def _conflict_or_ours(self, entry: _Append, guard: Guard) -> None:
+        """R1 checks the sequence before the id: after a lost ack our own event is what blocks us."""
+        try:
+            last = await self.js.get_last_msg(STREAM, guard.subject)
+        except NotFoundError:
+            _fail(entry, Conflict(guard.subject, guard.expected, 0))
+            return
+        except (nats.errors.Error, TimeoutError):
+            self._again.append(entry)
+            return
+        if (last.headers or {}).get("Nats-Msg-Id") == entry.id and last.seq:
+            _finish(entry, last.seq)
+        else:
+            _fail(entry, Conflict(guard.subject, guard.expected, last.seq or 0))
+
+    async def _resend(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            if not (self._in_flight or self._again or self._waiting):
+                continue
+            now = time.monotonic()
+            late = [r for r, es in self._in_flight.items() if now - es[0].sent_at > RESEND_AFTER_S]
+            for reply in late:
+                entries = self._in_flight.pop(reply)
+                if len(entries) > 1:
+                    self._batch_open = False
+                self._again.extend(entries)
+            again, self._again = self._again, []
+            for entry in again:
+                if now > entry.deadline:
+                    _fail(entry, LogUnavailable("no acknowledgement in time"))
+                elif not entry.done.cancelled():
+                    await self._publish_alone(entry)
+            while self._waiting and now > self._waiting[0].deadline:
+                _fail(self._waiting.popleft(), LogUnavailable("no acknowledgement in time"))
+            self._kick.set()
+
+    def _reconnected(self) -> None:
+        for callback in self.on_reconnect:
+            callback()
+        for entries in self._in_flight.values():
+            entries[0].sent_at = 0.0  # the answers are lost with the connection: ask again at once
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(self, filters: Sequence[str], after: int) -> AsyncGenerator[Batch, None]:
+        """Every event under ``filters`` after ``after``, in order, without end (shared/reader.py)."""
+        return reader.read(self, STREAM, filters, after)
+
+    async def state(self) -> LogState:
+        """Where the log ends now; LogUnavailable if NATS or the stream is away."""
+        info = await self.api("STREAM.INFO." + STREAM)
+        state = info["state"]
+        created = datetime.fromisoformat(info["created"][:26].rstrip("Z") + "+00:00")
+        return LogState(state["last_seq"], created, state["messages"])
+
+    async def ensure_stream(self) -> None:
+        """Create the stream, or bring its configuration to ours. Needs the deploy user."""
+        try:
+            await self.api("STREAM.CREATE." + STREAM, STREAM_CONFIG)
+        except LogUnavailable as error:
+            if "already in use" not in str(error):
+                raise
+            await self.api("STREAM.UPDATE." + STREAM, STREAM_CONFIG)
+
+    async def api(self, subject: str, body: Any = None, timeout: float = 5.0) -> dict[str, Any]:
+        """A JetStream API request; its JSON answer, or LogUnavailable with the server's words."""
+        payload = b"" if body is None else msgspec.json.encode(body)
+        try:
+            msg = await self.nc.request("$JS.API." + subject, payload, timeout=timeout)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"{subject.split('.')[0]}: {type(error).__name__}") from error
+        answer: dict[str, Any] = msgspec.json.decode(msg.data)
+        if "error" in answer:
+            raise LogUnavailable(answer["error"].get("description", "refused"))
+        return answer
+
+    async def history(self, filters: Sequence[str], until: int | None = None) -> list[Record]:
+        """Everything stored under ``filters`` now (up to sequence ``until``), oldest first."""
+        return await reader.history(self, STREAM, filters, until)
+
+
+def _finish(entry: _Append, seq: int) -> None:
+    if not entry.done.done():
+        entry.done.set_result(seq)
+
+
+def _fail(entry: _Append, error: Exception) -> None:
+    if not entry.done.done():
+        entry.done.set_exception(error)

@@ -1,0 +1,259 @@
+"""Feeds the log to one projection. PostgreSQL holds the only position; JetStream holds none.
+
+A session advisory lock elects the one instance that projects and acts. Each batch moves the
+position by compare-and-set first, in the transaction that saves the rows: should two ever believe
+they lead, the row lock makes the second wait and then lose (ARCHITECTURE.md, rule 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import structlog
+
+from shared.bus import Bus, Wake
+from shared.errors import LogRegressed, LogUnavailable, LostRace, ProjectionFailed
+from shared.events import Event, UndecodableEvent, decode
+from shared.log import Log
+from shared.reader import Batch
+from shared.rows import Rows, Table, fold
+from shared.sql import UNREACHABLE, Database
+
+RETRY_S = 0.25
+READ_POSITION = "SELECT seq, log_created FROM position"
+ADVANCE = "UPDATE position SET seq = $2 WHERE seq = $1"
+ADOPT = "UPDATE position SET log_created = $1 WHERE log_created IS NULL"
+LEAD = "SELECT pg_advisory_lock(hashtext($1), hashtext(current_schema()))"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a service makes of the log: subjects, tables, and the pure function between them."""
+
+    service: str
+    filters: Sequence[str]
+    tables: Sequence[Table[Any]]
+    apply: Callable[[Rows, int, Event], None]
+
+
+@dataclass
+class Status:
+    """How the projector stands, for readiness, metrics and people."""
+
+    leading: bool = False
+    caught_up: bool = False
+    position: int = 0
+    pending: int = 0
+    at_head: float = 0.0  # monotonic time when it was last at the end of the log
+    failed: str | None = None
+    events: int = 0
+    batches: int = 0
+    waiters: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
+
+    def head_age_s(self) -> float:
+        """Seconds since the projection was last at the end of the log."""
+        return time.monotonic() - self.at_head if self.at_head else float("inf")
+
+
+class Projector:
+    """Runs one projection in this process; also tells this process what others committed."""
+
+    def __init__(self, projection: Projection, log: Log, db: Database, bus: Bus, url: str) -> None:
+        self.projection, self.log, self.db, self.bus = projection, log, db, bus
+        self._url = url
+        self.status = Status()
+        self.on_commit: list[Callable[[Wake], None]] = []
+        self.leading = asyncio.Event()  # set while this instance leads *and* has caught up
+        self._ticket = 0
+        self._log = structlog.get_logger().bind(service=projection.service)
+
+    # -- for everybody in the process ------------------------------------------------------------
+
+    async def passed(self, seq: int, timeout_s: float) -> bool:
+        """Wait until the rows hold everything up to ``seq``; False if not within ``timeout_s``."""
+        status = self.status
+        if status.position >= seq:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ticket += 1
+        heapq.heappush(status.waiters, (seq, self._ticket, future))
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def heard(self, wake: Wake) -> None:
+        """A batch was committed, here or by the leading instance elsewhere."""
+        status = self.status
+        status.position = max(status.position, wake.seq)
+        while status.waiters and status.waiters[0][0] <= status.position:
+            future = heapq.heappop(status.waiters)[2]
+            if not future.done():
+                future.set_result(None)
+        for callback in self.on_commit:
+            callback(wake)
+
+    # -- leading ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Stand by, lead, project; for ever. Ends only when a person must decide."""
+        await self.bus.on_wake(self.projection.service, self._heard_from_others)
+        while True:
+            try:
+                await self._lead()
+            except LostRace as error:
+                self._log.warning("another instance leads, standing by", reason=str(error))
+            except UNREACHABLE as error:
+                self._log.warning("waiting for PostgreSQL", error=type(error).__name__)
+            except LogUnavailable as error:
+                self._log.warning("waiting for NATS", error=str(error))
+            except (LogRegressed, ProjectionFailed, UndecodableEvent) as error:
+                self.status.failed = str(error)
+                self._log.error("stopped: a person must decide", reason=str(error))
+                return
+            finally:
+                self.leading.clear()
+                self.status.leading = self.status.caught_up = False
+            await asyncio.sleep(RETRY_S)
+
+    def _heard_from_others(self, wake: Wake) -> None:
+        if not self.status.leading:
+            self.status.at_head = time.monotonic()
+            self.heard(wake)
+
+    async def _lead(self) -> None:
+        """One term as leader: it lasts until the lock's connection or the race is lost."""
+        async with contextlib.AsyncExitStack() as stack:
+            lock = await asyncpg.connect(
+                self._url,
+                timeout=5,
+                server_settings={
+                    "role": f"eightms_{self.projection.service}",
+                    "search_path": self.projection.service,
+                },
+            )
+            stack.push_async_callback(_close, lock)
+            await lock.execute(LEAD, self.projection.service, timeout=None)
+            seq = await self._position(lock)
+            self.status.leading, self.status.position = True, seq
+            self._log.info("leading", position=seq, filters=list(self.projection.filters))
+            watch = asyncio.create_task(_until_closed(lock))
+            work = asyncio.create_task(self._project(seq))
+            try:
+                await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+                raise LostRace("the lock's connection was closed")
+            finally:
+                watch.cancel()
+                work.cancel()
+                await asyncio.gather(watch, work, return_exceptions=True)
+
+    async def _position(self, db: asyncpg.Connection) -> int:
+        state = await self.log.state()
+        await db.execute(ADOPT, state.created)
+        row = await db.fetchrow(READ_POSITION)
+        if row is None:
+            raise LogRegressed(f"{self.projection.service} has no position: replay it")
+        if row["log_created"] != state.created or state.last_seq < row["seq"]:
+            raise LogRegressed(
+                f"{self.projection.service} is at {row['seq']} of the log created "
+                f"{row['log_created']}, but the log created {state.created} ends at {state.last_seq}"
+            )
+        return row["seq"]
+
+    async def _project(self, seq: int) -> None:
+        rows = Rows(self.projection.tables)
+        goal: int | None = None  # events that were in the log when this term began
+        read = self.log.read(self.projection.filters, seq)
+        async with contextlib.aclosing(read) as batches:
+            async for batch in batches:
+                if goal is None:
+                    goal = batch.pending
+                if batch.records:
+                    seq = await self._commit(rows, seq, batch)
+                    goal -= len(batch.records)
+                self.status.pending = batch.pending
+                if batch.pending == 0:
+                    self.status.at_head = time.monotonic()
+                if goal <= 0 and not self.leading.is_set():
+                    self._log.info("caught up", position=seq)
+                    self.status.caught_up = True
+                    self.leading.set()
+
+    async def _commit(self, rows: Rows, seq: int, batch: Batch) -> int:
+        reached = batch.records[-1].seq
+        events = [(r.seq, decode(r.data)) for r in batch.records]
+        try:
+            async with self.db.owner.acquire() as db, db.transaction():
+                await db.execute("SET LOCAL synchronous_commit = off")  # a lost tail is read again
+                if await db.execute(ADVANCE, seq, reached) != "UPDATE 1":
+                    raise LostRace(f"expected to be at {seq}")
+                await apply_all(self.projection, rows, db, events)
+        except BaseException:
+            rows.forget(all_rows=True)
+            raise
+        hints = set(rows.hints)
+        rows.forget(all_rows=False)
+        self.status.events += len(events)
+        self.status.batches += 1
+        wake = Wake(reached, sorted(hints))
+        self.heard(wake)
+        await self.bus.announce(self.projection.service, reached, hints)
+        return reached
+
+
+async def apply_all(
+    projection: Projection, rows: Rows, db: Any, events: list[tuple[int, Event]]
+) -> None:
+    """Fold ``events`` into ``rows`` and save them within the transaction open on ``db``."""
+    rest = events
+    while rest:
+        await rows.load(db, (event for _, event in rest))
+        at = 0
+        try:
+            at = fold(rows, projection.apply, rest)
+        except Exception as error:
+            where = _where(rows, projection, rest)
+            raise ProjectionFailed(
+                f"{projection.service} cannot apply {where}: {type(error).__name__}"
+            ) from error
+        await rows.save(db)
+        if rows.barrier is not None:
+            statement, args = rows.barrier
+            rows.barrier = None
+            await db.execute(statement, *args)
+            hints = set(rows.hints)
+            rows.forget(all_rows=True)
+            rows.hints |= hints
+        rest = rest[at:]
+
+
+def _where(rows: Rows, projection: Projection, events: list[tuple[int, Event]]) -> str:
+    """Name the first event that fails on its own, for the person who must decide."""
+    for seq, event in events:
+        try:
+            projection.apply(rows, seq, event)
+        except Exception:
+            return f"event {seq} ({event.type}, {event.id})"
+    return f"events {events[0][0]}–{events[-1][0]}"
+
+
+async def _until_closed(connection: asyncpg.Connection) -> None:
+    """Ends when the connection that holds the lock is gone."""
+    closed = asyncio.Event()
+    connection.add_termination_listener(lambda _: closed.set())
+    await closed.wait()
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    with contextlib.suppress(*UNREACHABLE):
+        await connection.close(timeout=2)

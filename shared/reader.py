@@ -1,0 +1,205 @@
+"""Ordered reading of a stream without acknowledgements, for ever.
+
+An ephemeral, ack-none pull consumer; requests are outstanding before events come, so that an event
+is pushed the moment it is stored. A gap in the consumer's own sequence, a silence or a reconnect
+means: begin again behind the last event handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    from shared.log import Log
+
+READ_BATCH_MAX = 2000  # events handed out at once
+PULL_MAX = 4000  # events asked for ahead: what a slow reader may have to hold
+EXPIRES_S = 30
+HEARTBEAT_S = 5
+SILENCE_S = 12.0  # neither event nor heartbeat for so long: make the consumer anew
+INACTIVE_S = 60  # the server forgets an abandoned consumer after this
+RETRY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored event: its sequence, when the log stored it, and its bytes."""
+
+    seq: int
+    stored_at: datetime
+    subject: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive records; ``pending`` is how many more the log held after the last of them."""
+
+    records: Sequence[Record]
+    pending: int
+
+
+async def read(
+    log: Log, stream: str, filters: Sequence[str], after: int, *, last_per_subject: bool = False
+) -> AsyncGenerator[Batch, None]:
+    """Batches of records after sequence ``after``; the first may be empty and says what is pending.
+
+    With ``last_per_subject`` it begins with the newest record of every subject instead.
+    """
+    while True:
+        try:
+            cursor = await _Cursor.open(log, stream, filters, after, last_per_subject)
+        except LogUnavailable:
+            await asyncio.sleep(RETRY_S)
+            continue
+        try:
+            async for batch in cursor.batches():
+                yield batch
+                if batch.records:
+                    after = batch.records[-1].seq
+                    last_per_subject = False
+        finally:
+            await cursor.close()
+        await asyncio.sleep(RETRY_S)
+
+
+async def history(
+    log: Log, stream: str, filters: Sequence[str], until: int | None = None
+) -> list[Record]:
+    """What the log holds under ``filters`` now, oldest first, up to sequence ``until``."""
+    out: list[Record] = []
+    async with contextlib.aclosing(read(log, stream, filters, 0)) as batches:
+        async for batch in batches:
+            out.extend(r for r in batch.records if until is None or r.seq <= until)
+            if not batch.pending or (until and batch.records and batch.records[-1].seq >= until):
+                break
+    return out
+
+
+class _Cursor:
+    def __init__(self, log: Log, stream: str, name: str, pending: int) -> None:
+        self.log, self.stream, self.name, self.pending = log, stream, name, pending
+        self.inbox = log.nc.new_inbox()
+        self.got: deque[Record] = deque()
+        self.wake = asyncio.Event()
+        self.asked = 0
+        self.due = 1  # the consumer's own sequence: a gap shows a lost delivery
+        self.heard = time.monotonic()
+        self.broken = False
+        self.sub: Any = None
+
+    @classmethod
+    async def open(
+        cls, log: Log, stream: str, filters: Sequence[str], after: int, last: bool
+    ) -> _Cursor:
+        name = f"r{uuid.uuid4().hex}"
+        config: dict[str, Any] = {
+            "name": name,
+            "filter_subjects": list(filters),
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "deliver_policy": "last_per_subject" if last else "by_start_sequence",
+            "inactive_threshold": INACTIVE_S * 1_000_000_000,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        if not last:
+            config["opt_start_seq"] = after + 1
+        info = await log.api(
+            f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
+        )
+        cursor = cls(log, stream, name, info["num_pending"])
+        cursor.sub = await log.nc.subscribe(
+            cursor.inbox, cb=cursor.received, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+        log.on_reconnect.append(cursor.reconnected)
+        return cursor
+
+    def reconnected(self) -> None:
+        self.broken = True
+        self.wake.set()
+
+    async def received(self, msg: Any) -> None:
+        self.heard = time.monotonic()
+        status = msg.headers.get("Status") if msg.headers and not msg.reply else None
+        if status:
+            if status != "100":  # 404, 408, 409: this request is over
+                self.asked = 0
+                if (
+                    status == "409"
+                    and b"Consumer Deleted" in (msg.headers or {}).get("Description", "").encode()
+                ):
+                    self.broken = True
+                self.wake.set()
+            return
+        seq, due, stamp_ns, pending = _metadata(msg.reply)
+        if due != self.due:
+            self.broken = True
+            self.wake.set()
+            return
+        self.due += 1
+        self.asked -= 1
+        self.pending = pending
+        at = datetime.fromtimestamp(stamp_ns / 1e9, UTC)
+        self.got.append(Record(seq, at, msg.subject, msg.data))
+        self.wake.set()
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        yield Batch((), self.pending)
+        while not self.broken:
+            await self._ask()
+            if not self.got:
+                self.wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), SILENCE_S)
+                if not self.got and time.monotonic() - self.heard >= SILENCE_S:
+                    return
+                continue
+            take = min(len(self.got), READ_BATCH_MAX)
+            records = [self.got.popleft() for _ in range(take)]
+            yield Batch(records, self.pending + len(self.got))
+
+    async def _ask(self) -> None:
+        if self.asked + len(self.got) > PULL_MAX // 2:
+            return
+        self.asked += PULL_MAX
+        body = {
+            "batch": PULL_MAX,
+            "expires": EXPIRES_S * 1_000_000_000,
+            "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
+        }
+        try:
+            await self.log.nc.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.name}",
+                msgspec.json.encode(body),
+                reply=self.inbox,
+            )
+        except Exception:  # the client's many ways to say "not connected"
+            self.broken = True
+
+    async def close(self) -> None:
+        self.log.on_reconnect.remove(self.reconnected)
+        with contextlib.suppress(Exception):
+            await self.sub.unsubscribe()
+        with contextlib.suppress(LogUnavailable):
+            if self.log.connected:
+                await self.log.api(f"CONSUMER.DELETE.{self.stream}.{self.name}", timeout=1)
+
+
+def _metadata(reply: str) -> tuple[int, int, int, int]:
+    """(stream seq, consumer seq, timestamp ns, pending) from an ack subject, version 1 or 2."""
+    t = reply.split(".")
+    at = 5 if len(t) == 9 else 7  # v2 has the domain and the account's hash in front
+    return int(t[at]), int(t[at + 1]), int(t[at + 2]), int(t[at + 3])

@@ -1,0 +1,225 @@
+"""SQL as text: named statements, migrations, roles, row-level security, pools.
+
+Each service has a schema ``<service>`` of projected tables, which a replay may drop and rebuild, and
+a schema ``<service>_vault`` of ``vault_*`` tables, which no replay touches. Statements name tables
+without a schema; the search path decides, so the same SQL runs in a rebuild beside the live tables.
+
+Two roles per service: ``eightms_<service>`` owns and projects, ``eightms_<service>_tenant`` serves
+requests under row-level security keyed on ``app.workspace_id``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import msgspec
+import structlog
+
+from shared.errors import NewerSchema
+
+OWNER_POOL_MAX = 6
+TENANT_POOL_MAX = 10
+STATEMENT_TIMEOUT_S = 30
+MIGRATION_LOCK = 0x8E5  # one migration at a time in a database; any constant of ours will do
+_ID = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
+_NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+
+UNREACHABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+)
+
+MIGRATION = """
+CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz DEFAULT now());
+"""
+
+POSITION = """
+CREATE TABLE IF NOT EXISTS position (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    seq bigint NOT NULL DEFAULT 0 CHECK (seq >= 0),
+    log_created timestamptz
+);
+INSERT INTO position DEFAULT VALUES ON CONFLICT DO NOTHING;
+"""
+
+SECURE = """
+DO $$ DECLARE t text; BEGIN
+    FOR t IN SELECT c.table_name FROM information_schema.columns c
+               JOIN information_schema.tables i USING (table_schema, table_name)
+              WHERE c.table_schema = '{schema}' AND c.column_name = 'workspace_id'
+                AND i.table_type = 'BASE TABLE' LOOP
+        EXECUTE format('ALTER TABLE {schema}.%I ENABLE ROW LEVEL SECURITY', t);
+        EXECUTE format('ALTER TABLE {schema}.%I FORCE ROW LEVEL SECURITY', t);
+        EXECUTE format('DROP POLICY IF EXISTS owner ON {schema}.%I', t);
+        EXECUTE format('DROP POLICY IF EXISTS tenant ON {schema}.%I', t);
+        EXECUTE format('CREATE POLICY owner ON {schema}.%I TO {owner} USING (true)', t);
+        EXECUTE format('CREATE POLICY tenant ON {schema}.%I TO {tenant} USING '
+            || '(workspace_id = current_setting(''app.workspace_id'', true))', t);
+    END LOOP;
+END $$;
+GRANT USAGE ON SCHEMA {schema} TO {tenant};
+GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO {tenant};
+"""
+
+
+def queries(package: str) -> SimpleNamespace:
+    """The statements of ``<package>/queries.sql``: each ``-- name: x`` block as attribute ``x``."""
+    text = resources.files(package).joinpath("queries.sql").read_text()
+    parts = _NAME.split(text)[1:]
+    return SimpleNamespace(**dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True)))
+
+
+class Database:
+    """The two pools of one service on one database."""
+
+    def __init__(self, service: str, owner: asyncpg.Pool, tenant: asyncpg.Pool) -> None:
+        self.service = service
+        self.owner = owner
+        self._tenant = tenant
+
+    @classmethod
+    async def open(cls, url: str, service: str, *, schema: str | None = None) -> Database:
+        """Pools as the service's roles, on ``schema`` (default: the service's live one)."""
+        path = f"{schema or service}, {service}_vault"
+
+        def pool(role: str, most: int, extra: dict[str, str]) -> Any:
+            return asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=most,
+                max_inactive_connection_lifetime=0,
+                command_timeout=STATEMENT_TIMEOUT_S,
+                init=_codecs,
+                reset=_nothing,  # we set nothing outside transactions
+                server_settings={"role": role, "search_path": path, "jit": "off"} | extra,
+            )
+
+        owner = await pool(f"eightms_{service}", OWNER_POOL_MAX, {})
+        tenant = await pool(f"eightms_{service}_tenant", TENANT_POOL_MAX, {})
+        return cls(service, owner, tenant)
+
+    @contextlib.asynccontextmanager
+    async def tenant(self, workspace_id: str) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction that sees and touches the rows of one workspace only."""
+        if not _ID.match(workspace_id):
+            raise ValueError("not an id")
+        async with self._tenant.acquire() as db:
+            # One round trip: the id is checked above, the simple protocol takes several statements.
+            await db.execute(
+                f"BEGIN; SELECT set_config('app.workspace_id', '{workspace_id}', true)"
+            )
+            try:
+                yield db
+            except BaseException:
+                with contextlib.suppress(*UNREACHABLE):
+                    await db.execute("ROLLBACK")
+                raise
+            await db.execute("COMMIT")
+
+    async def close(self) -> None:
+        """Close both pools, at once where a query hangs."""
+        for pool in (self.owner, self._tenant):
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
+
+
+async def _nothing(_: Any) -> None:
+    """Connections go back as they are."""
+
+
+async def _codecs(db: asyncpg.Connection) -> None:
+    def encode(value: Any) -> str:
+        return msgspec.json.encode(value).decode()
+
+    for kind in ("json", "jsonb"):
+        await db.set_type_codec(
+            kind, schema="pg_catalog", encoder=encode, decoder=msgspec.json.decode
+        )
+
+
+async def wait_for_database(url: str, service: str) -> asyncpg.Connection:
+    """A connection as the configured user; says that it waits, and waits as long as it takes."""
+    log = structlog.get_logger()
+    delay_s = 0.1
+    while True:
+        try:
+            return await asyncpg.connect(url, timeout=5)
+        except UNREACHABLE as error:
+            log.warning("waiting for PostgreSQL", service=service, error=type(error).__name__)
+        await asyncio.sleep(delay_s)
+        delay_s = min(delay_s * 2, 2.0)
+
+
+def migrations(service: str, folder: str) -> list[tuple[str, str]]:
+    """(name, SQL) of the numbered files in ``services/<service>/<folder>``, in order."""
+    root = resources.files(f"services.{service}").joinpath(folder)
+    if not root.is_dir():
+        return []
+    files = sorted((f for f in root.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(f.name, f.read_text()) for f in files]
+
+
+async def migrate(
+    db: asyncpg.Connection,
+    service: str,
+    *,
+    schema: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Bring roles, schema and vault of ``service`` up to this version; NewerSchema if they are ahead.
+
+    ``schema`` builds the projected tables under another name, for a rebuild beside the live ones.
+    """
+    target, vault = schema or service, f"{service}_vault"
+    owner, tenant = f"eightms_{service}", f"eightms_{service}_tenant"
+    await db.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    try:
+        for role in (owner, tenant):
+            if not await db.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+                with contextlib.suppress(
+                    asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError
+                ):
+                    await db.execute(f"CREATE ROLE {role} NOLOGIN")
+            await db.execute(f"GRANT {role} TO CURRENT_USER")
+        for name, folder, rights in (
+            (target, "schema", "SELECT"),
+            (vault, "vault", "SELECT, INSERT, UPDATE, DELETE"),
+        ):
+            async with db.transaction():
+                await db.execute(f"CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {owner}")
+                await db.execute(f"SET LOCAL ROLE {owner}")
+                await db.execute(f"SET LOCAL search_path TO {name}, {vault}")
+                await db.execute(MIGRATION + (POSITION if folder == "schema" else ""))
+                await _apply(db, name, migrations(service, folder), say)
+                await db.execute(
+                    SECURE.format(schema=name, owner=owner, tenant=tenant, rights=rights)
+                )
+    finally:
+        await db.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
+
+
+async def _apply(
+    db: asyncpg.Connection, schema: str, files: list[tuple[str, str]], say: Callable[[str], None]
+) -> None:
+    done = {row["name"] for row in await db.fetch("SELECT name FROM migration")}
+    unknown = done - {name for name, _ in files}
+    if unknown:
+        raise NewerSchema(f"{schema} was migrated by a newer version: {', '.join(sorted(unknown))}")
+    for name, text in files:
+        if name not in done:
+            await db.execute(text)
+            await db.execute("INSERT INTO migration (name) VALUES ($1)", name)
+            say(f"{schema}: {name}")
