@@ -180,7 +180,7 @@ def parse_sender(raw: str, region: str | None = "US") -> Sender:
         return Sender("alphanumeric", text)
     plus = "+" if text[_start_of_number(text)] in "+＋" else ""
     try:
-        number = parse(text, region)
+        number = parse(plus + digits, region)
     except InvalidNumber:
         return Sender("short_code", plus + digits)
     if not plus and len(digits) <= SHORT_SENDER_MAX_DIGITS and not is_valid(number):
@@ -273,10 +273,10 @@ def _read(text: str, region: str | None) -> PhoneNumber:
         national = phonenumbers.national_significant_number(number)
         if number.country_code == _MEXICO:
             national = _MEXICO_OLD_PREFIX.sub("", national)
-        again = _library_number(f"+{number.country_code}{national}", None)
-        if _e164(again) == _e164(number):
+        e164 = f"+{number.country_code}{national}"
+        if e164 == text:
             return number
-        number = again
+        text, number = e164, _library_number(e164, None)
     raise _refusal("not_a_number")
 
 

@@ -3,8 +3,8 @@
 An SMS carries 140 octets: 160 septets of the GSM 7-bit alphabet (3GPP TS 23.038, 6.2.1), or 70
 UTF-16 units of UCS-2. A longer text is cut into parts that each give 6 octets to a header which
 puts them together again (3GPP TS 23.040, 9.2.3.24.1); 153 septets or 67 units are left. One
-character outside the GSM alphabet turns the whole text into UCS-2. A phone may count differently (national
-shift tables); where it reports its own count of parts, that one wins.
+character outside the GSM alphabet turns the whole text into UCS-2. A phone may count differently
+(national shift tables); where it reports its own count of parts, that one wins.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _EXTENSION = "\f^{}\\[~]|€"
 # Possessive (`*+`): a character that does not fit ends the match, nothing is tried again.
 _ALL_BASIC = re.compile(f"[{re.escape(_BASIC)}]*+").fullmatch
 _ALL_GSM7 = re.compile(f"[{re.escape(_BASIC + _EXTENSION)}]*+").fullmatch
+_EXTENSIONS = re.compile(f"[{re.escape(_EXTENSION)}]").findall
 _ESCAPED = {ord(char): _ESCAPE + char for char in _EXTENSION}
 
 
@@ -56,15 +57,16 @@ def segments(body: str) -> Segments:
             return Segments("gsm7", septets, 1)
         return Segments("gsm7", septets, -(-septets // GSM7_PART_SEPTETS))
     if _ALL_GSM7(body) is not None:
-        return _gsm7_with_escapes(body.translate(_ESCAPED))
+        return _gsm7_with_escapes(body)
     # Lone surrogates are not text, but a broken client can send them and they count as they stand.
     return _ucs2(body.encode("utf-16-le", "surrogatepass"))
 
 
-def _gsm7_with_escapes(septets: str) -> Segments:
-    units = len(septets)
+def _gsm7_with_escapes(body: str) -> Segments:
+    units = len(body) + len(_EXTENSIONS(body))
     if units <= GSM7_SINGLE_SEPTETS:
         return Segments("gsm7", units, 1)
+    septets = body.translate(_ESCAPED)
 
     def divides_pair(position: int) -> bool:
         return septets[position - 1] == _ESCAPE

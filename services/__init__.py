@@ -1,0 +1,1 @@
+"""The services, one package each; they import shared and never each other."""
