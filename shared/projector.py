@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,9 @@ from shared.log import Log
 from shared.reader import Batch
 from shared.rows import Rows, Table, fold
 from shared.sql import UNREACHABLE, Database
+
+Saved = Mapping[str, Mapping[tuple[str, ...], Any]]
+"""What a batch changed: table → key → row (None: deleted). Rows live on: copy what you keep."""
 
 RETRY_S = 0.25
 READ_POSITION = "SELECT seq, log_created FROM position"
@@ -70,6 +73,7 @@ class Projector:
         self._url = url
         self.status = Status()
         self.on_commit: list[Callable[[Wake], None]] = []
+        self.on_rows: list[Callable[[Saved], None]] = []  # only while leading, before on_commit
         self.leading = asyncio.Event()  # set while this instance leads *and* has caught up
         self._ticket = 0
         self._log = structlog.get_logger().bind(service=projection.service)
@@ -202,6 +206,8 @@ class Projector:
             rows.forget(all_rows=True)
             raise
         hints = set(rows.hints)
+        for callback in self.on_rows:
+            callback(rows.saved)
         rows.forget(all_rows=False)
         self.status.events += len(events)
         self.status.batches += 1
@@ -231,9 +237,9 @@ async def apply_all(
             statement, args = rows.barrier
             rows.barrier = None
             await db.execute(statement, *args)
-            hints = set(rows.hints)
+            hints, saved = set(rows.hints), rows.saved
             rows.forget(all_rows=True)
-            rows.hints |= hints
+            rows.hints, rows.saved = hints, saved
         rest = rest[at:]
 
 

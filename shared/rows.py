@@ -94,6 +94,7 @@ class Rows:
         self.tables = tuple(tables)
         self.hints: set[str] = set()
         self.barrier: tuple[str, tuple[Any, ...]] | None = None
+        self.saved: dict[str, dict[Key, Any]] = {}
         self._rows: dict[str, dict[Key, Any]] = {t.name: {} for t in self.tables}
         self._changed: dict[str, dict[Key, Any]] = {t.name: {} for t in self.tables}
         self._plan: dict[type[Data], list[tuple[Table[Any], tuple[str, ...]]]] = {}
@@ -186,6 +187,7 @@ class Rows:
                 )
             if kept:
                 await db.execute(table.save_sql, _encode(kept).decode())
+            self.saved.setdefault(table.name, {}).update(changed)
             changed.clear()
 
     def forget(self, *, all_rows: bool) -> None:
@@ -196,6 +198,7 @@ class Rows:
             if all_rows or len(self._rows[table.name]) > KEPT_ROWS_MAX:
                 self._rows[table.name].clear()
         self.hints.clear()
+        self.saved = {}
         self.barrier = None
 
     def all(self, table: Table[R]) -> list[R]:

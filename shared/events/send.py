@@ -49,12 +49,16 @@ class SendCancelRequested(SendFact, frozen=True, kw_only=True):
 
 
 class SendHeld(SendFact, frozen=True, kw_only=True):
-    """Why it waits and until when, when that is not merely its place in the queue."""
+    """Why it waits and until when, when that is not merely its place in the queue.
+
+    ``queue`` moves it: into the queue of a phone, or of the workspace (its id) for any phone.
+    """
 
     TYPE: ClassVar[str] = "send.held"
 
     reason: str
     until: datetime | None = None
+    queue: str | None = None
 
 
 class SendDispatched(SendFact, frozen=True, kw_only=True):

@@ -1,0 +1,417 @@
+"""What happens to a waiting text: pure. Rows and a time in, an outcome out; policy.py has the rules.
+
+``message_outcome`` asks what the text itself must wait for or be refused for; ``phone_block`` asks
+what a phone must wait for. ``assign`` puts both together for one workspace.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from services.scheduler import policy
+from shared import ids
+
+EXPIRY_GRACE_S = 86_400.0
+"""A command no phone ever answered for is given up this long after the text expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The workspace's part of the rules."""
+
+    id: str
+    zone: ZoneInfo
+    quiet: tuple[time, time] | None = None
+    failover_s: float | None = None
+    campaign_failover_s: float = policy.CAMPAIGN_FAILOVER.total_seconds()
+    resend_unknown: bool = False
+
+
+@dataclass(slots=True)
+class Handset:
+    """A phone as the scheduler sees it: projected state plus what is on its way to the log."""
+
+    id: str
+    account: str
+    label: str
+    state: str
+    state_at: datetime
+    simulated: bool
+    age_from: datetime
+    min_gap_s: float
+    jitter_s: float
+    daily_cap: int
+    warmup: bool
+    last_dispatch_at: datetime | None
+    last_command_id: str | None
+    recent: list[tuple[datetime, int]]
+    day: str
+    sent_today: int
+    in_flight: int
+
+    def dispatched(self, at: datetime, parts: int, command_id: str, zone: ZoneInfo) -> None:
+        """Count a dispatch that is not projected yet."""
+        today = at.astimezone(zone).date().isoformat()
+        if self.day != today:
+            self.day, self.sent_today = today, 0
+        self.sent_today += 1
+        self.in_flight += 1
+        self.recent.append((at, parts))
+        self.last_dispatch_at, self.last_command_id = at, command_id
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A waiting text with what its contact adds."""
+
+    id: str
+    workspace_id: str
+    contact_id: str
+    to: str
+    body: str
+    parts: int
+    source: str
+    phone_id: str | None
+    subscription_id: int | None
+    test: bool
+    timezone: str | None
+    expires_at: datetime
+    queue: str
+    wake_at: datetime
+    reason: str | None
+    until: datetime | None
+    attempt: int
+    number_zones: tuple[ZoneInfo, ...] = ()
+    opted_out: bool = False
+    contact_seq: int = 0
+    contact_phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator of this scheduler allows."""
+
+    window: int = 4
+    lease_s: float = 300.0
+    unpaced_simulation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Send it now through ``phone``."""
+
+    text: Text
+    phone_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """It waits, for a reason worth telling; ``queue`` moves it to another queue."""
+
+    text: Text
+    reason: str
+    until: datetime | None = None
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Final: policy forbids it."""
+
+    text: Text
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Final: its time ran out."""
+
+    text: Text
+    waited_for: str | None
+
+
+Outcome = Go | Hold | Reject | Expire
+
+
+@dataclass(slots=True)
+class Desk:
+    """One workspace's phones at the moment of deciding."""
+
+    account: Account
+    phones: dict[str, Handset]
+    limits: Limits = field(default_factory=Limits)
+
+
+def message_outcome(text: Text, account: Account, now: datetime) -> Hold | Reject | Expire | None:
+    """What the text must wait for, or why it never goes; None: nothing about it stands in the way."""
+    if text.expires_at <= now:
+        return Expire(text, text.reason)
+    if text.source == "confirmation":
+        return (
+            None  # the one exception: it ignores suppression and quiet hours (design: Suppression)
+        )
+    if text.opted_out:
+        return Reject(
+            text, "recipient_opted_out", "The recipient opted out of messages from this workspace."
+        )
+    if text.wake_at > now:
+        return Hold(text, text.reason or "scheduled", text.wake_at)
+    if account.quiet is None:
+        return None
+    start, end = account.quiet
+    zones = policy.zones_for(text.timezone, text.number_zones, account.zone)
+
+    def blocked(at: datetime) -> datetime | None:
+        return policy.quiet_until(at, zones, start, end)
+
+    opens_at = blocked(now)
+    if opens_at is None:
+        return None
+    spread_by = text.queue if text.queue != text.workspace_id else text.id
+    return Hold(text, "quiet_hours", policy.release_at(opens_at, spread_by, blocked))
+
+
+def phone_block(
+    phone: Handset, text: Text | None, account: Account, limits: Limits, now: datetime
+) -> tuple[str, datetime | None] | None:
+    """(reason, until) that keeps ``phone`` from taking ``text`` now; None: it may."""
+    if phone.state != "online":
+        return "phone_offline", None
+    parts = text.parts if text else 1
+    confirmation = text is not None and text.source == "confirmation"
+    cap_at = policy.cap_until(
+        _sent(phone, account, now), cap(phone, account, now), now, account.zone
+    )
+    if cap_at is not None:
+        return "daily_cap", cap_at
+    if not (phone.simulated and limits.unpaced_simulation):
+        parts_at = policy.parts_until(phone.recent, parts, now)
+        if parts_at is not None:
+            return "min_gap", parts_at
+    if not confirmation:
+        gap_s = phone.min_gap_s
+        if phone.jitter_s and phone.last_command_id:
+            gap_s += policy.jitter_s(phone.last_command_id, phone.jitter_s)
+        gap_at = policy.gap_until(phone.last_dispatch_at, gap_s, now)
+        if gap_at is not None:
+            return "min_gap", gap_at
+    if phone.in_flight >= limits.window:
+        return "queue", None
+    return None
+
+
+def cap(phone: Handset, account: Account, now: datetime) -> int:
+    """How many texts the phone may send today."""
+    age = policy.phone_age_days(phone.age_from, now, account.zone)
+    return policy.effective_daily_cap(age, phone.daily_cap, warmup=phone.warmup)
+
+
+def _sent(phone: Handset, account: Account, now: datetime) -> int:
+    today = now.astimezone(account.zone).date().isoformat()
+    return phone.sent_today if phone.day == today else 0
+
+
+def failover_at(text: Text, phone: Handset, account: Account) -> datetime | None:
+    """When a text that waits for a silent phone may take another; None: never (design: Which phone)."""
+    if text.phone_id is not None or phone.state == "online":
+        return None
+    after_s = account.campaign_failover_s if text.source == "campaign" else account.failover_s
+    return None if after_s is None else phone.state_at + timedelta(seconds=after_s)
+
+
+def assign(desk: Desk, texts: Iterable[Text], now: datetime) -> list[Outcome]:
+    """An outcome for every text that can be decided now; the others stay in line.
+
+    ``texts`` come in the order of each queue. Phones are used up as texts take them, so two texts
+    never share one slot; a contact's second text in one go follows its first to the same phone.
+    """
+    outcomes: list[Outcome] = []
+    chosen: dict[str, str] = {}
+    blocked: set[str] = set()
+    pool = Pool(desk, now)
+    for text in texts:
+        own = message_outcome(text, desk.account, now)
+        if own is not None:
+            if not (
+                isinstance(own, Hold) and own.reason == text.reason and own.until == text.until
+            ):
+                outcomes.append(own)
+            continue
+        wanted = text.phone_id or chosen.get(text.contact_id) or _last_spoken(desk, text)
+        outcome = (
+            _through(desk, text, wanted, blocked, pool, now)
+            if wanted
+            else _through_any(desk, text, pool, now)
+        )
+        if isinstance(outcome, Go):
+            chosen[text.contact_id] = outcome.phone_id
+            command_id = ids.command_id(text.id, text.attempt + 1)
+            desk.phones[outcome.phone_id].dispatched(now, text.parts, command_id, desk.account.zone)
+        if outcome is not None:
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _last_spoken(desk: Desk, text: Text) -> str | None:
+    """The phone this contact knows, unless it is gone, silent too long, or wrong for a test."""
+    phone = desk.phones.get(text.contact_phone or text.queue)
+    if phone is None or phone.state == "unpaired" or (text.test and not phone.simulated):
+        return None
+    return phone.id
+
+
+class Pool:
+    """The online phones of a workspace, the longest rested first, while texts use them up."""
+
+    def __init__(self, desk: Desk, now: datetime) -> None:
+        self._desk, self._now = desk, now
+        self._heap: list[tuple[float, str]] | None = None
+
+    def take(self, text: Text) -> str | None:
+        """The phone for ``text``, or None. It is at hand again for the next text if it may be."""
+        if self._heap is None:  # built on demand: most texts know their phone
+            phones = self._desk.phones.values()
+            self._heap = [(_rested(p), p.id) for p in phones if p.state == "online"]
+            heapq.heapify(self._heap)
+        passed_over: list[tuple[float, str]] = []
+        found: str | None = None
+        while self._heap and found is None:
+            entry = heapq.heappop(self._heap)
+            phone = self._desk.phones[entry[1]]
+            if self._blocked(phone, None):
+                continue  # for every text of this round
+            if (text.test and not phone.simulated) or self._blocked(phone, text):
+                passed_over.append(entry)
+            else:
+                found = phone.id
+                passed_over.append((self._now.timestamp(), phone.id))
+        for entry in passed_over:
+            heapq.heappush(self._heap, entry)
+        return found
+
+    def _blocked(self, phone: Handset, text: Text | None) -> bool:
+        desk = self._desk
+        return phone_block(phone, text, desk.account, desk.limits, self._now) is not None
+
+
+def _through(
+    desk: Desk, text: Text, phone_id: str, blocked: set[str], pool: Pool, now: datetime
+) -> Outcome | None:
+    phone = desk.phones.get(phone_id)
+    if phone is None or phone.state == "unpaired":
+        return Reject(text, "phone_unpaired", "The phone this message asked for was removed.")
+    if text.test and not phone.simulated:
+        return Reject(text, "test_key_real_phone", "A test key reaches only simulated phones.")
+    if phone.state != "online":
+        moves_at = failover_at(text, phone, desk.account)
+        if moves_at is not None and moves_at <= now:
+            other = _through_any(desk, text, pool, now)
+            if isinstance(other, Go):
+                return other
+            return Hold(text, "no_phone", None, desk.account.id) if text.queue == phone_id else None
+        reason = "phone_offline" if moves_at is None else "failover_wait"
+        if (text.reason, text.until, text.queue) == (reason, moves_at, phone_id):
+            return None
+        return Hold(text, reason, moves_at, phone_id)
+    if text.queue != phone_id:
+        return Hold(text, "queue", None, phone_id)  # joins the line of the phone it knows
+    if phone_id in blocked:
+        return None
+    block = phone_block(phone, text, desk.account, desk.limits, now)
+    if block is None:
+        return Go(text, phone_id)
+    if text.source != "confirmation":
+        blocked.add(phone_id)  # first in, first out: nothing overtakes within a phone
+    if block[0] == "daily_cap" and (text.reason, text.until) != block:
+        return Hold(text, *block)
+    return None
+
+
+def _through_any(desk: Desk, text: Text, pool: Pool, now: datetime) -> Outcome | None:
+    """The online phone that has rested longest, else why there is none."""
+    phone_id = pool.take(text)
+    if phone_id is not None:
+        return Go(text, phone_id)
+    usable = [
+        p for p in desk.phones.values() if p.state != "unpaired" and (p.simulated or not text.test)
+    ]
+    online = [p for p in usable if p.state == "online"]
+    if not online:
+        reason = "phone_offline" if usable else "no_phone"
+        return None if text.reason == reason else Hold(text, reason, None, desk.account.id)
+    slot = earliest(online, text, desk, now)
+    if slot is not None and slot[0] == "daily_cap" and (text.reason, text.until) != slot:
+        return Hold(text, *slot)
+    return None
+
+
+def _rested(phone: Handset) -> float:
+    return phone.last_dispatch_at.timestamp() if phone.last_dispatch_at else 0.0
+
+
+def earliest(
+    phones: Sequence[Handset], text: Text | None, desk: Desk, now: datetime
+) -> tuple[str, datetime | None] | None:
+    """(reason, until) of the phone that is free first; None if one is free now or there is none."""
+    blocks = [phone_block(p, text, desk.account, desk.limits, now) for p in phones]
+    if not blocks or any(block is None for block in blocks):
+        return None
+    timed = [b for b in blocks if b is not None and b[1] is not None]
+    in_line = [b for b in blocks if b is not None and b[0] == "queue"]
+    if in_line or not timed:
+        return in_line[0] if in_line else blocks[0]
+    return min(timed, key=lambda b: b[1] or now)
+
+
+def next_slot(desk: Desk, phone: Handset, now: datetime) -> datetime | None:
+    """When ``phone`` could take its next text; None while it is not online."""
+    if phone.state != "online":
+        return None
+    block = phone_block(phone, None, desk.account, desk.limits, now)
+    return now if block is None or block[1] is None else block[1]
+
+
+# -- what is open --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Final: it was taken back before any phone submitted it."""
+
+    text: Text
+
+
+def open_outcome(
+    text: Text, outcome: str, cancel: str | None, account: Account, now: datetime
+) -> Outcome | Cancelled | None:
+    """What follows a failure, a cancellation or a command given back; None: a person decides.
+
+    ``outcome`` is the error class, ``cancelled`` (the phone will not send it), ``unknown``,
+    ``unpaired``, ``retry`` (a person said so) or ``quarantined`` (waiting for that person).
+    """
+    match outcome:
+        case "cancelled" if cancel == "user":
+            return Cancelled(text)
+        case "cancelled":
+            if text.expires_at <= now:
+                return Expire(text, "phone_offline")
+            return Hold(text, "queue", None, text.phone_id or account.id)
+        case "retry":
+            return Hold(text, "retry", now)
+        case "transient" | "throttled":
+            delay_s = policy.retry_delay_s(max(text.attempt, 1), outcome)
+            if delay_s is None:
+                return None
+            at = now + timedelta(seconds=delay_s)
+            return Hold(text, "retry", at) if at < text.expires_at else Expire(text, "retry")
+        case "unknown" | "ambiguous" | "unpaired":
+            if account.resend_unknown and outcome != "unpaired":
+                return Hold(text, "retry", now)
+            return Hold(text, "quarantined")
+        case _:
+            return None

@@ -1,0 +1,56 @@
+"""Why a message waits, in words a customer understands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+
+def waiting(
+    reason: str,
+    until: datetime | None,
+    zone: ZoneInfo,
+    *,
+    phone: str | None = None,
+    position: int | None = None,
+    min_gap_s: float | None = None,
+    cap: int | None = None,
+) -> str:
+    """One or two sentences; times on the workspace's clock."""
+    at = f" at {until.astimezone(zone):%H:%M on %d %B %Y} ({zone.key})" if until else ""
+    name = f"“{phone}”" if phone else "the phone"
+    match reason:
+        case "no_phone":
+            return "No phone can send it yet. Add a phone, and it goes out."
+        case "phone_offline":
+            return f"{_upper(name)} is offline. The message goes out as soon as it is back."
+        case "failover_wait":
+            return f"{_upper(name)} is offline. If it stays away, another phone takes over{at}."
+        case "min_gap":
+            gap = f" {min_gap_s:g} seconds" if min_gap_s else ""
+            return f"{_upper(name)} keeps a gap of{gap} between texts to protect its SIM. Next slot{at}."
+        case "daily_cap":
+            limit = f" of {cap} texts" if cap is not None else ""
+            return f"{_upper(name)} has used its limit{limit} for today. It goes out{at}."
+        case "quiet_hours":
+            return f"It is quiet hours where the recipient is. It goes out{at}."
+        case "send_window":
+            return f"The campaign's send window is closed. It opens{at}."
+        case "scheduled":
+            return f"It is scheduled to go out{at}."
+        case "retry":
+            return f"The last attempt failed for a reason that often passes. It is tried again{at}."
+        case "quarantined":
+            return (
+                "It may or may not have been sent: the phone could not tell. It is never sent again "
+                "on its own. Decide: send it again, or leave it."
+            )
+        case "queue" if position:
+            others = "1 message is" if position == 1 else f"{position} messages are"
+            return f"{others} ahead of it on {name}.{' Expected' + at + '.' if at else ''}"
+        case _:
+            return f"It is next in line on {name}."
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
