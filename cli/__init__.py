@@ -1,0 +1,1 @@
+"""The `eightms` command and the embedded PostgreSQL and NATS it can run on."""
