@@ -104,6 +104,23 @@ class _Append:
 _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
+class _Client(Client):
+    """nats-py, with a header parser that does not look at every character.
+
+    Its own takes 40 % of the time of reading the log; names and values here are the server's and
+    ours, so splitting at the first colon is enough.
+    """
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        pairs = (line.partition(b":") for line in raw.split(b"\r\n"))
+        return {
+            name.decode("ascii", "replace"): value.strip().decode("utf-8", "replace")
+            for name, colon, value in pairs
+            if colon
+        }
+
+
 class Log:
     """A connection to the log. Make one per process with ``await Log.connect(url, name)``."""
 
@@ -123,7 +140,7 @@ class Log:
     @classmethod
     async def connect(cls, url: str, name: str) -> Log:
         """Connected to the NATS at ``url`` (user and password in it); waits for ever for the server."""
-        nc = Client()
+        nc = _Client()
         holder: list[Log] = []
 
         async def reconnected() -> None:
