@@ -25,6 +25,7 @@ APPENDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "campaign.*",
             "send.requested",
             "send.cancel_requested",
+            "send.resolved",
             "webhook.*",
             "subscription.*",
             "privacy.*",
@@ -38,6 +39,7 @@ APPENDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "send.rejected",
             "send.cancelled",
             "send.expired",
+            "send.cancel_requested",  # to recall a command from a silent phone
         ),
         "inbound": (
             "contact.saved",

@@ -188,6 +188,8 @@ class Projector:
                 self.status.pending = batch.pending
                 if batch.pending == 0:
                     self.status.at_head = time.monotonic()
+                    if not batch.records:  # idle: the standbys' rows are as fresh as ours
+                        await self.bus.announce(self.projection.service, seq, set())
                 if goal <= 0 and not self.leading.is_set():
                     self._log.info("caught up", position=seq)
                     self.status.caught_up = True

@@ -56,6 +56,7 @@ async def read(
 ) -> AsyncGenerator[Batch, None]:
     """Batches of records after sequence ``after``; the first may be empty and says what is pending.
 
+    While nothing is stored an empty batch comes every few seconds: the reader is still at the end.
     With ``last_per_subject`` it begins with the newest record of every subject instead.
     """
     while True:
@@ -98,6 +99,7 @@ class _Cursor:
         self.due = 1  # the consumer's own sequence: a gap shows a lost delivery
         self.heard = time.monotonic()
         self.broken = False
+        self.idle = False  # the server said that everything stored was handed out
         self.sub: Any = None
 
     @classmethod
@@ -135,7 +137,12 @@ class _Cursor:
         self.heard = time.monotonic()
         status = msg.headers.get("Status") if msg.headers and not msg.reply else None
         if status:
-            if status != "100":  # 404, 408, 409: this request is over
+            if status == "100":  # a heartbeat: nothing to deliver, and what was delivered last
+                last = msg.headers.get("Nats-Last-Consumer")
+                self.idle = last == str(self.due - 1)
+                self.broken |= not self.idle
+                self.wake.set()
+            else:  # 404, 408, 409: this request is over
                 self.asked = 0
                 if (
                     status == "409"
@@ -144,6 +151,7 @@ class _Cursor:
                     self.broken = True
                 self.wake.set()
             return
+        self.idle = False
         seq, due, stamp_ns, pending = _metadata(msg.reply)
         if due != self.due:
             self.broken = True
@@ -166,6 +174,9 @@ class _Cursor:
                     await asyncio.wait_for(self.wake.wait(), SILENCE_S)
                 if not self.got and time.monotonic() - self.heard >= SILENCE_S:
                     return
+                if self.idle and not self.got:
+                    self.idle = False
+                    yield Batch((), 0)
                 continue
             take = min(len(self.got), READ_BATCH_MAX)
             records = [self.got.popleft() for _ in range(take)]

@@ -12,6 +12,8 @@ class ReplyReceived(Data, frozen=True, kw_only=True):
     """``sms.received``, threaded to a contact and a conversation, with the opt-out verdict.
 
     ``verdict``: opt_out, opt_in, help or None; ``tier`` and ``rule`` say which rule matched.
+    ``answered`` is the kind of automatic answer it drew (confirmation, help) or None: read again by
+    inbound, which gives one of a kind in 24 hours.
     """
 
     TYPE: ClassVar[str] = "reply.received"
@@ -30,3 +32,4 @@ class ReplyReceived(Data, frozen=True, kw_only=True):
     verdict: str | None = None
     tier: str | None = None
     rule: str | None = None
+    answered: str | None = None
