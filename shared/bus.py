@@ -24,15 +24,17 @@ ASK_TIMEOUT_S = 3.0
 HINTS_MAX = 500  # more changed ids than this are announced as "*": look at everything you hold
 PRESENCE = "presence"
 PRESENCE_TTL_S = 24 * 3600
+PRESENCE_WAIT_S = 1.0  # an answer does without it rather than wait longer
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class Wake(msgspec.Struct):
-    """A committed batch: the position reached and the ids that changed (or ``*``)."""
+    """A committed batch: the position reached, the ids that changed (or ``*``), what is left."""
 
     seq: int
     hints: list[str]
+    pending: int = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -44,12 +46,11 @@ class Bus:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._nc = log.nc
 
-    async def announce(self, service: str, seq: int, hints: set[str]) -> None:
+    async def announce(self, service: str, seq: int, hints: set[str], pending: int = 0) -> None:
         """Tell the other instances of ``service`` that it committed up to ``seq``."""
         names = ["*"] if len(hints) > HINTS_MAX else sorted(hints)
-        await self._publish(f"wake.{service}", _encode(Wake(seq, names)))
+        await self._publish(f"wake.{service}", _encode(Wake(seq, names, pending)))
 
     async def on_wake(self, service: str, heard: Callable[[Wake], None]) -> None:
         """Call ``heard`` for each announcement of ``service``."""
@@ -57,28 +58,23 @@ class Bus:
         async def received(msg: Any) -> None:
             heard(_decode_wake(msg.data))
 
-        await self._nc.subscribe(f"wake.{service}", cb=received)
+        await self._log.subscribe(f"wake.{service}", received)
 
     async def _publish(self, subject: str, payload: bytes) -> None:
-        try:
-            await self._nc.publish(subject, payload)
-        except Exception as error:  # disconnected: the next wake or the next look says the same
-            structlog.get_logger().debug("not announced", error=type(error).__name__)
+        await self._log.publish(subject, payload)  # disconnected: the next wake says the same
 
     # -- questions -------------------------------------------------------------------------------
 
     async def ask(
         self, service: str, question: str, body: Any, timeout_s: float = ASK_TIMEOUT_S
     ) -> Any:
-        """The answer to a question. NoAnswer if nobody replies in time, Refused with its problem."""
+        """The answer; NoAnswer if nobody replies in time, Refused with the problem of who did."""
         try:
-            msg = await self._nc.request(
-                f"ask.{service}.{question}", msgspec.json.encode(body), timeout=timeout_s
+            msg = await self._log.request(
+                f"ask.{service}.{question}", msgspec.json.encode(body), timeout_s
             )
-        except Exception as error:
+        except LogUnavailable as error:
             raise NoAnswer(f"{service} did not answer {question}") from error
-        if msg.headers and msg.headers.get("Status") == "503":
-            raise NoAnswer(f"{service} is not running")
         answer: dict[str, Any] = msgspec.json.decode(msg.data)
         if "problem" in answer:
             raise Refused(answer["problem"])
@@ -98,7 +94,7 @@ class Bus:
                 reply = {
                     "problem": unavailable(str(NotReady(f"{service} is not ready"))).document()
                 }
-            except Exception:
+            except Exception:  # noqa: BLE001 - whoever asked gets an answer all the same
                 slog.exception("question failed", question=question)
                 reply = {
                     "problem": Problem(500, "internal_error", "The question failed.").document()
@@ -111,7 +107,7 @@ class Bus:
             task.add_done_callback(tasks.discard)
 
         tasks: set[asyncio.Task[None]] = set()
-        await self._nc.subscribe(f"ask.{service}.{question}", queue=service, cb=received)
+        await self._log.subscribe(f"ask.{service}.{question}", received, queue=service)
 
     # -- presence --------------------------------------------------------------------------------
 
@@ -141,10 +137,10 @@ class Bus:
     async def presence(self, phone_id: str) -> dict[str, Any] | None:
         """The last sign of life of a phone, or None."""
         try:
-            msg = await self._nc.request(
-                f"$JS.API.DIRECT.GET.KV_{PRESENCE}.$KV.{PRESENCE}.{phone_id}", b"", timeout=1
+            msg = await self._log.request(
+                f"$JS.API.DIRECT.GET.KV_{PRESENCE}.$KV.{PRESENCE}.{phone_id}", b"", PRESENCE_WAIT_S
             )
-        except Exception:
+        except LogUnavailable:
             return None
         if msg.headers and msg.headers.get("Status"):
             return None

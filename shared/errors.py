@@ -24,7 +24,7 @@ class EightMsError(Exception):
 
 
 class LogUnavailable(EightMsError):
-    """The log did not acknowledge in time. It may or may not hold the event; the id makes a retry safe."""
+    """The log did not acknowledge in time. It may hold the event; its id makes a retry safe."""
 
 
 class Conflict(EightMsError):

@@ -79,7 +79,7 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     except Refused as refused:
         response = problem_response(Problem.from_document(refused.problem), request)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a failed request is logged and answered, never dropped
         structlog.get_logger().exception("request failed", request_id=request_id)
         response = problem_response(
             Problem(500, "internal_error", "We broke something. The request id helps us find it."),
@@ -116,6 +116,18 @@ def make_app(frame: Frame) -> web.Application:
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
     return app
+
+
+def waiting_app(frame: Frame) -> web.Application:
+    """For the time before a service is up: health and metrics as later, everything else is 503."""
+    app = make_app(frame)
+    app.router.add_route("*", "/{path:.*}", _not_yet)
+    return app
+
+
+async def _not_yet(request: web.Request) -> web.Response:
+    why = request.app[FRAME].ready()["why"]
+    raise unavailable(f"The service is starting: {why}.", RETRY_AFTER_S)
 
 
 async def _healthz(_: web.Request) -> web.Response:

@@ -15,15 +15,17 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import nats.errors
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
 from shared import reader
@@ -37,6 +39,7 @@ RESEND_AFTER_S = 1.0  # an append without an answer is sent again with the same 
 ALONE_MAX = 8  # up to this many in flight go singly (0.25 ms each); a batch costs 3 ms, one sync
 BATCH_MAX = 1000  # the server's limit for an atomic batch
 BATCH_BYTES_MAX = 4 * 1024 * 1024
+SAY_AGAIN_S = 5.0  # while the first connection fails, say so this often
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
 STREAM_CONFIG: dict[str, Any] = {
@@ -59,7 +62,10 @@ STREAM_CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Store only if the newest event under ``subject`` (wildcards allowed) is ``expected`` (0: none)."""
+    """Store only if the newest event under ``subject`` is ``expected``.
+
+    ``subject`` may have wildcards; 0 expects that there is none.
+    """
 
     subject: str
     expected: int
@@ -126,7 +132,8 @@ class Log:
 
     def __init__(self, nc: Client) -> None:
         self.nc = nc
-        self.js = nc.jetstream()
+        self.js = cast(Any, nc).jetstream()
+        self.closed = asyncio.Event()  # the client gave up for good: only a restart helps
         self.on_reconnect: list[Callable[[], None]] = []
         self._inbox = nc.new_inbox()
         self._tokens = 0
@@ -134,39 +141,56 @@ class Log:
         self._waiting: deque[_Append] = deque()
         self._again: list[_Append] = []
         self._kick = asyncio.Event()
+        self._busy = asyncio.Event()  # something waits for its acknowledgement
         self._batch_open = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._asking: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def connect(cls, url: str, name: str) -> Log:
-        """Connected to the NATS at ``url`` (user and password in it); waits for ever for the server."""
+        """Connected to NATS at ``url``, with its user and password; waits as long as it takes."""
         nc = _Client()
         holder: list[Log] = []
+        said_at = 0.0
 
         async def reconnected() -> None:
             for log in holder:
                 log._reconnected()
 
-        async def quiet(_: Exception) -> None:
-            """The client reconnects by itself; what it cost shows in appends and readiness."""
+        async def closed() -> None:
+            for log in holder:
+                log.closed.set()
+
+        async def complain(error: Exception) -> None:
+            nonlocal said_at
+            slog = structlog.get_logger()
+            if isinstance(error, nats.errors.Error | OSError):
+                if not holder and time.monotonic() - said_at > SAY_AGAIN_S:
+                    said_at = time.monotonic()
+                    slog.warning("waiting for NATS", error=type(error).__name__)
+                elif "permissions" in str(error):
+                    slog.error("NATS refused", error=str(error))
+                # The rest is a lost connection: the client reconnects by itself, and what it cost
+                # shows in appends and readiness.
+            else:
+                slog.error("a callback failed", exc_info=error)
 
         await nc.connect(
             url,
             name=name,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.1,
+            reconnect_time_wait=cast(int, 0.1),
             connect_timeout=2,
             ping_interval=10,
             pending_size=0,  # nothing is kept while disconnected: a 503 must not be stored later
             skip_subject_validation=True,
             reconnected_cb=reconnected,
-            error_cb=quiet,
+            closed_cb=closed,
+            error_cb=complain,
         )
         log = cls(nc)
         holder.append(log)
-        await nc.subscribe(
-            f"{log._inbox}.*", cb=log._acked, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        await log.subscribe(f"{log._inbox}.*", log._acked)
         log._tasks = [asyncio.create_task(log._flush()), asyncio.create_task(log._resend())]
         return log
 
@@ -177,17 +201,18 @@ class Log:
 
     async def close(self) -> None:
         """Wait for appends under way (bounded by their timeout), then close the connection."""
-        while self._in_flight or self._waiting:
+        while self._in_flight or self._waiting or self._again or self._asking:
             await asyncio.sleep(0.01)
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(Exception):
             await self.nc.close()
 
     # -- writing ---------------------------------------------------------------------------------
 
     async def append(self, event: Event, guard: Guard | None = None) -> int:
-        """Store ``event``; its sequence. Conflict if the guard fails, LogUnavailable if not in time."""
+        """Store ``event``; its sequence. Conflict if the guard refuses, LogUnavailable if late."""
         return await self.submit(event, guard)
 
     async def append_many(
@@ -214,6 +239,7 @@ class Log:
             return done
         self._waiting.append(_Append(event, guard, done))
         self._kick.set()
+        self._busy.set()
         return done
 
     async def _flush(self) -> None:
@@ -254,11 +280,9 @@ class Log:
                 await self._publish("", entry, headers)
 
     async def _publish(self, reply: str, entry: _Append, headers: dict[str, str]) -> None:
+        # When disconnected, _resend sends it again, or ends it at its deadline.
         entry.sent_at = time.monotonic()
-        try:
-            await self.nc.publish(entry.subject, entry.payload, reply=reply, headers=headers)
-        except (nats.errors.Error, OSError):
-            pass  # disconnected: _resend sends it again, or ends it at its deadline
+        await self.publish(entry.subject, entry.payload, reply=reply, headers=headers)
 
     def _token(self, entries: list[_Append]) -> str:
         self._tokens += 1
@@ -270,8 +294,6 @@ class Log:
         entries = self._in_flight.pop(msg.subject, None)
         if entries is None:
             return
-        if len(entries) > 1:
-            self._batch_open = False
         if msg.headers and msg.headers.get("Status") == "503":  # the stream has no leader yet
             self._again.extend(entries)
         else:
@@ -284,17 +306,21 @@ class Log:
                 for entry in entries:
                     await self._publish_alone(entry)
             else:
-                await self._refused(entries[0], ack.error)
+                self._refused(entries[0], ack.error)
+        if len(entries) > 1:
+            self._batch_open = False  # only now: what came later goes out later
         self._kick.set()
 
-    async def _refused(self, entry: _Append, error: dict[str, Any]) -> None:
+    def _refused(self, entry: _Append, error: dict[str, Any]) -> None:
         if entry.guard is None or error.get("err_code") not in _WRONG_LAST_SEQUENCE:
             _fail(entry, LogUnavailable(f"the log refused the append: {error.get('description')}"))
             return
-        asyncio.get_running_loop().create_task(self._conflict_or_ours(entry, entry.guard))
+        task = asyncio.create_task(self._conflict_or_ours(entry, entry.guard))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     async def _conflict_or_ours(self, entry: _Append, guard: Guard) -> None:
-        """R1 checks the sequence before the id: after a lost ack our own event is what blocks us."""
+        """R1 checks the sequence before the id: after a lost ack our own event blocks us."""
         try:
             last = await self.js.get_last_msg(STREAM, guard.subject)
         except NotFoundError:
@@ -303,7 +329,8 @@ class Log:
         except (nats.errors.Error, TimeoutError):
             self._again.append(entry)
             return
-        if (last.headers or {}).get("Nats-Msg-Id") == entry.id and last.seq:
+        headers: dict[str, str] = last.headers or {}
+        if headers.get("Nats-Msg-Id") == entry.id and last.seq:
             _finish(entry, last.seq)
         else:
             _fail(entry, Conflict(guard.subject, guard.expected, last.seq or 0))
@@ -311,7 +338,9 @@ class Log:
     async def _resend(self) -> None:
         while True:
             await asyncio.sleep(0.05)
-            if not (self._in_flight or self._again or self._waiting):
+            if not (self._in_flight or self._again or self._waiting or self._asking):
+                self._busy.clear()
+                await self._busy.wait()
                 continue
             now = time.monotonic()
             late = [r for r, es in self._in_flight.items() if now - es[0].sent_at > RESEND_AFTER_S]
@@ -339,14 +368,14 @@ class Log:
     # -- reading ---------------------------------------------------------------------------------
 
     def read(self, filters: Sequence[str], after: int) -> AsyncGenerator[Batch, None]:
-        """Every event under ``filters`` after ``after``, in order, without end (shared/reader.py)."""
+        """Every event under ``filters`` after ``after``, in order, without end (reader.py)."""
         return reader.read(self, STREAM, filters, after)
 
     async def state(self) -> LogState:
         """Where the log ends now; LogUnavailable if NATS or the stream is away."""
         info = await self.api("STREAM.INFO." + STREAM)
         state = info["state"]
-        created = datetime.fromisoformat(info["created"][:26].rstrip("Z") + "+00:00")
+        created = datetime.fromisoformat(info["created"])  # nanoseconds are cut to microseconds
         return LogState(state["last_seq"], created, state["messages"])
 
     async def ensure_stream(self) -> None:
@@ -361,10 +390,7 @@ class Log:
     async def api(self, subject: str, body: Any = None, timeout: float = 5.0) -> dict[str, Any]:
         """A JetStream API request; its JSON answer, or LogUnavailable with the server's words."""
         payload = b"" if body is None else msgspec.json.encode(body)
-        try:
-            msg = await self.nc.request("$JS.API." + subject, payload, timeout=timeout)
-        except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"{subject.split('.')[0]}: {type(error).__name__}") from error
+        msg = await self.request("$JS.API." + subject, payload, timeout)
         answer: dict[str, Any] = msgspec.json.decode(msg.data)
         if "error" in answer:
             raise LogUnavailable(answer["error"].get("description", "refused"))
@@ -373,6 +399,39 @@ class Log:
     async def history(self, filters: Sequence[str], until: int | None = None) -> list[Record]:
         """Everything stored under ``filters`` now (up to sequence ``until``), oldest first."""
         return await reader.history(self, STREAM, filters, until)
+
+    # -- beside the log: core NATS, best effort --------------------------------------------------
+
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", headers: Any = None
+    ) -> bool:
+        """Hand it to NATS; False when there is no connection, and then it is dropped."""
+        try:
+            await self.nc.publish(subject, payload, reply=reply, headers=headers)
+        except (nats.errors.Error, OSError):
+            return False
+        return True
+
+    async def request(self, subject: str, payload: bytes, timeout: float) -> Msg:
+        """One answer; LogUnavailable when none comes in time or nobody is there."""
+        try:
+            return await self.nc.request(subject, payload, timeout=timeout)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            short = ".".join(subject.removeprefix("$JS.API.").split(".")[:2])
+            raise LogUnavailable(f"{short}: {type(error).__name__}") from error
+
+    async def subscribe(
+        self, subject: str, heard: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+    ) -> Subscription:
+        """Call ``heard`` for each message, however many wait: dropping one would be silent."""
+        return await cast(Any, self.nc).subscribe(
+            subject, queue, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Hear no more of it, whether connected or not."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await subscription.unsubscribe()
 
 
 def _finish(entry: _Append, seq: int) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, cast
 
 import structlog
 
@@ -28,12 +29,28 @@ def scrub(text: str) -> str:
     return _NUMBERS.sub("[number]", text)
 
 
-def _scrubbed(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return scrub(value)
+        case dict():
+            return {k: "[private]" if k in _PRIVATE else _clean(v) for k, v in _items(value)}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(item) for item in cast(Iterable[Any], value)]
+        case _:
+            return value
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return cast(Mapping[str, Any], value).items()
+
+
+def _scrubbed(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if key in _PRIVATE:
             event[key] = "[private]"
-        elif isinstance(value, str) and key != "timestamp":
-            event[key] = scrub(value)
+        elif key != "timestamp":
+            event[key] = _clean(value)
     return event
 
 

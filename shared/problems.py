@@ -25,7 +25,7 @@ TITLES = {
 class Problem(Exception):
     """An answer that says no. ``code`` is stable; ``errors`` name every wrong field at once.
 
-    ``errors`` entries are ``{pointer, code, detail}`` with a JSON Pointer fragment such as ``#/to``.
+    ``errors`` entries are ``{pointer, code, detail}``, the pointer a URI fragment such as ``#/to``.
     ``extra`` members go into the document as they are; ``headers`` onto the response.
     """
 

@@ -13,6 +13,8 @@ import heapq
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import getpid
+from socket import gethostname
 from typing import Any
 
 import asyncpg
@@ -22,7 +24,7 @@ from shared.bus import Bus, Wake
 from shared.errors import LogRegressed, LogUnavailable, LostRace, ProjectionFailed
 from shared.events import Event, UndecodableEvent, decode
 from shared.log import Log
-from shared.reader import Batch
+from shared.reader import Batch, Record
 from shared.rows import Rows, Table, fold
 from shared.sql import UNREACHABLE, Database
 
@@ -30,10 +32,19 @@ Saved = Mapping[str, Mapping[tuple[str, ...], Any]]
 """What a batch changed: table → key → row (None: deleted). Rows live on: copy what you keep."""
 
 RETRY_S = 0.25
-READ_POSITION = "SELECT seq, log_created FROM position"
-ADVANCE = "UPDATE position SET seq = $2 WHERE seq = $1"
+STOPPED_RETRY_S = 2.0  # a person may have mended it: a replay, a restored log
+READ_POSITION = "SELECT seq, log_created, tableoid FROM position"
+# tableoid: rows at hand from before a replay must not go into the tables it swapped in
+ADVANCE = "UPDATE position SET seq = $2 WHERE seq = $1 AND tableoid = $3"
 ADOPT = "UPDATE position SET log_created = $1 WHERE log_created IS NULL"
 LEAD = "SELECT pg_advisory_lock(hashtext($1), hashtext(current_schema()))"
+# A leader whose machine vanished gives up the lock after some 20 s, not after the two hours that
+# TCP's own defaults take.
+KEEPALIVES = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,9 @@ class Status:
     failed: str | None = None
     events: int = 0
     batches: int = 0
-    waiters: list[tuple[int, int, asyncio.Future[None]]] = field(default_factory=list)
+    waiters: list[tuple[int, int, asyncio.Future[None]]] = field(
+        default_factory=list[tuple[int, int, asyncio.Future[None]]]
+    )
 
     def head_age_s(self) -> float:
         """Seconds since the projection was last at the end of the log."""
@@ -74,7 +87,9 @@ class Projector:
         self.status = Status()
         self.on_commit: list[Callable[[Wake], None]] = []
         self.on_rows: list[Callable[[Saved], None]] = []  # only while leading, before on_commit
+        self.on_resign: list[Callable[[], None]] = []  # this instance leads no more
         self.leading = asyncio.Event()  # set while this instance leads *and* has caught up
+        self.term = 0  # counts the times it began to lead: what an actor remembers is of one term
         self._ticket = 0
         self._log = structlog.get_logger().bind(service=projection.service)
 
@@ -108,7 +123,7 @@ class Projector:
     # -- leading ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Stand by, lead, project; for ever. Ends only when a person must decide."""
+        """Stand by, lead, project; for ever. Where a person must decide it says so and waits."""
         await self.bus.on_wake(self.projection.service, self._heard_from_others)
         while True:
             try:
@@ -119,38 +134,62 @@ class Projector:
                 self._log.warning("waiting for PostgreSQL", error=type(error).__name__)
             except LogUnavailable as error:
                 self._log.warning("waiting for NATS", error=str(error))
-            except (LogRegressed, ProjectionFailed, UndecodableEvent) as error:
-                self.status.failed = str(error)
-                self._log.error("stopped: a person must decide", reason=str(error))
-                return
+            except (LogRegressed, ProjectionFailed, asyncpg.PostgresError) as why:
+                await self._stopped(_reason(self.projection.service, why))
+            except Exception as error:  # noqa: BLE001 - a projector that dies unheard is worse
+                self._log.exception("projector failed")
+                await self._stopped(f"{self.projection.service} failed: {type(error).__name__}")
             finally:
-                self.leading.clear()
-                self.status.leading = self.status.caught_up = False
+                self._resign()
             await asyncio.sleep(RETRY_S)
+
+    async def _stopped(self, reason: str) -> None:
+        """Nothing is projected until a person acts; nothing is skipped. Said once."""
+        if self.status.failed != reason:
+            self._log.error("stopped: a person must decide", reason=reason)
+        self.status.failed = reason
+        self._resign()
+        await asyncio.sleep(STOPPED_RETRY_S)
+
+    def _resign(self) -> None:
+        self.leading.clear()
+        self.status.leading = self.status.caught_up = False
+        for callback in self.on_resign:
+            callback()
 
     def _heard_from_others(self, wake: Wake) -> None:
         if not self.status.leading:
-            self.status.at_head = time.monotonic()
+            self.status.pending = wake.pending
+            if not wake.pending:
+                self.status.at_head = time.monotonic()
             self.heard(wake)
 
     async def _lead(self) -> None:
         """One term as leader: it lasts until the lock's connection or the race is lost."""
         async with contextlib.AsyncExitStack() as stack:
+            leader = f"{self.projection.service}@{gethostname()}:{getpid()}"  # for `eightms lag`
             lock = await asyncpg.connect(
                 self._url,
                 timeout=5,
                 server_settings={
                     "role": f"eightms_{self.projection.service}",
                     "search_path": self.projection.service,
-                },
+                    "application_name": leader[:63],
+                }
+                | KEEPALIVES,
             )
             stack.push_async_callback(_close, lock)
             await lock.execute(LEAD, self.projection.service, timeout=None)
-            seq = await self._position(lock)
+            seq, tables = await self._position(lock)
             self.status.leading, self.status.position = True, seq
-            self._log.info("leading", position=seq, filters=list(self.projection.filters))
+            self.term += 1
+            if self.status.failed is None:
+                self._log.info("leading", position=seq, filters=list(self.projection.filters))
+            # Rows may have changed while nobody led (a replay): everybody looks at all he holds.
+            self.heard(Wake(seq, ["*"]))
+            await self.bus.announce(self.projection.service, seq, {"*"})
             watch = asyncio.create_task(_until_closed(lock))
-            work = asyncio.create_task(self._project(seq))
+            work = asyncio.create_task(self._project(seq, tables))
             try:
                 await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
@@ -161,7 +200,8 @@ class Projector:
                 work.cancel()
                 await asyncio.gather(watch, work, return_exceptions=True)
 
-    async def _position(self, db: asyncpg.Connection) -> int:
+    async def _position(self, db: asyncpg.Connection) -> tuple[int, int]:
+        """The position, and which tables it belongs to."""
         state = await self.log.state()
         await db.execute(ADOPT, state.created)
         row = await db.fetchrow(READ_POSITION)
@@ -170,11 +210,12 @@ class Projector:
         if row["log_created"] != state.created or state.last_seq < row["seq"]:
             raise LogRegressed(
                 f"{self.projection.service} is at {row['seq']} of the log created "
-                f"{row['log_created']}, but the log created {state.created} ends at {state.last_seq}"
+                f"{row['log_created']}, but the log created {state.created} ends at "
+                f"{state.last_seq}"
             )
-        return row["seq"]
+        return row["seq"], row["tableoid"]
 
-    async def _project(self, seq: int) -> None:
+    async def _project(self, seq: int, tables: int) -> None:
         rows = Rows(self.projection.tables)
         goal: int | None = None  # events that were in the log when this term began
         read = self.log.read(self.projection.filters, seq)
@@ -183,25 +224,37 @@ class Projector:
                 if goal is None:
                     goal = batch.pending
                 if batch.records:
-                    seq = await self._commit(rows, seq, batch)
+                    seq = await self._advance(rows, seq, tables, batch)
+                    self.status.failed = None
                     goal -= len(batch.records)
                 self.status.pending = batch.pending
                 if batch.pending == 0:
+                    goal = 0  # also where events were erased before they were read
                     self.status.at_head = time.monotonic()
                     if not batch.records:  # idle: the standbys' rows are as fresh as ours
                         await self.bus.announce(self.projection.service, seq, set())
                 if goal <= 0 and not self.leading.is_set():
                     self._log.info("caught up", position=seq)
-                    self.status.caught_up = True
+                    self.status.caught_up, self.status.failed = True, None
                     self.leading.set()
 
-    async def _commit(self, rows: Rows, seq: int, batch: Batch) -> int:
+    async def _advance(self, rows: Rows, seq: int, tables: int, batch: Batch) -> int:
+        """Commit the batch; if that fails, event by event up to the one that does, and name it."""
+        try:
+            return await self._commit(rows, seq, tables, batch)
+        except ProjectionFailed:
+            for left, record in zip(range(len(batch.records))[::-1], batch.records, strict=True):
+                one = Batch((record,), batch.pending + left)
+                seq = await self._commit(rows, seq, tables, one)
+        return seq
+
+    async def _commit(self, rows: Rows, seq: int, tables: int, batch: Batch) -> int:
         reached = batch.records[-1].seq
-        events = [(r.seq, decode(r.data)) for r in batch.records]
+        events = _decoded(self.projection.service, batch.records)
         try:
             async with self.db.owner.acquire() as db, db.transaction():
                 await db.execute("SET LOCAL synchronous_commit = off")  # a lost tail is read again
-                if await db.execute(ADVANCE, seq, reached) != "UPDATE 1":
+                if await db.execute(ADVANCE, seq, reached, tables) != "UPDATE 1":
                     raise LostRace(f"expected to be at {seq}")
                 await apply_all(self.projection, rows, db, events)
         except BaseException:
@@ -213,9 +266,9 @@ class Projector:
         rows.forget(all_rows=False)
         self.status.events += len(events)
         self.status.batches += 1
-        wake = Wake(reached, sorted(hints))
+        wake = Wake(reached, sorted(hints), batch.pending)
         self.heard(wake)
-        await self.bus.announce(self.projection.service, reached, hints)
+        await self.bus.announce(self.projection.service, reached, hints, batch.pending)
         return reached
 
 
@@ -226,33 +279,56 @@ async def apply_all(
     rest = events
     while rest:
         await rows.load(db, (event for _, event in rest))
-        at = 0
         try:
             at = fold(rows, projection.apply, rest)
         except Exception as error:
-            where = _where(rows, projection, rest)
             raise ProjectionFailed(
-                f"{projection.service} cannot apply {where}: {type(error).__name__}"
+                f"{projection.service} cannot apply {_span(rest)}: {type(error).__name__}"
             ) from error
-        await rows.save(db)
+        try:
+            await rows.save(db)
+            if rows.barrier is not None:
+                statement, args = rows.barrier
+                await db.execute(statement, *args)
+        except (*UNREACHABLE, asyncpg.TransactionRollbackError):
+            raise
+        except asyncpg.PostgresError as error:
+            raise ProjectionFailed(
+                f"{projection.service} cannot save what {_span(rest[:at])} made: "
+                f"{type(error).__name__} {error.constraint_name or error.column_name or ''}".strip()
+            ) from None  # its text holds the row
         if rows.barrier is not None:
-            statement, args = rows.barrier
-            rows.barrier = None
-            await db.execute(statement, *args)
             hints, saved = set(rows.hints), rows.saved
             rows.forget(all_rows=True)
             rows.hints, rows.saved = hints, saved
         rest = rest[at:]
 
 
-def _where(rows: Rows, projection: Projection, events: list[tuple[int, Event]]) -> str:
-    """Name the first event that fails on its own, for the person who must decide."""
-    for seq, event in events:
+def _decoded(service: str, records: Sequence[Record]) -> list[tuple[int, Event]]:
+    events: list[tuple[int, Event]] = []
+    for record in records:
         try:
-            projection.apply(rows, seq, event)
-        except Exception:
-            return f"event {seq} ({event.type}, {event.id})"
-    return f"events {events[0][0]}–{events[-1][0]}"
+            events.append((record.seq, decode(record.data)))
+        except UndecodableEvent as error:
+            raise ProjectionFailed(f"{service} cannot read event {record.seq}: {error}") from error
+    return events
+
+
+def _span(events: Sequence[tuple[int, Event]]) -> str:
+    """Which events: with one of them also its type and id, for the person who must decide."""
+    (first, event), (last, _) = events[0], events[-1]
+    if first == last:
+        return f"event {first} ({event.type}, {event.id})"
+    return f"events {first}–{last}"
+
+
+def _reason(service: str, error: Exception) -> str:
+    """Why it stopped, for the person; nothing of a row."""
+    if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)):
+        return f"{service} has no tables: eightms replay {service}"
+    if isinstance(error, asyncpg.PostgresError):
+        return f"PostgreSQL refuses: {type(error).__name__}"
+    return str(error)
 
 
 async def _until_closed(connection: asyncpg.Connection) -> None:

@@ -1,8 +1,8 @@
 """Ordered reading of a stream without acknowledgements, for ever.
 
 An ephemeral, ack-none pull consumer; requests are outstanding before events come, so that an event
-is pushed the moment it is stored. A gap in the consumer's own sequence, a silence or a reconnect
-means: begin again behind the last event handed out.
+is pushed the moment it is stored. A gap in the consumer's own sequence, a silence, a reconnect or
+an answer that says the consumer is gone means: begin again behind the last event handed out.
 """
 
 from __future__ import annotations
@@ -66,11 +66,12 @@ async def read(
             await asyncio.sleep(RETRY_S)
             continue
         try:
-            async for batch in cursor.batches():
-                yield batch
-                if batch.records:
-                    after = batch.records[-1].seq
-                    last_per_subject = False
+            async with contextlib.aclosing(cursor.batches()) as batches:
+                async for batch in batches:
+                    yield batch
+                    if batch.records:
+                        after = batch.records[-1].seq
+                        last_per_subject = False
         finally:
             await cursor.close()
         await asyncio.sleep(RETRY_S)
@@ -123,9 +124,7 @@ class _Cursor:
             f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
         )
         cursor = cls(log, stream, name, info["num_pending"])
-        cursor.sub = await log.nc.subscribe(
-            cursor.inbox, cb=cursor.received, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        cursor.sub = await log.subscribe(cursor.inbox, cursor.received)
         log.on_reconnect.append(cursor.reconnected)
         return cursor
 
@@ -137,21 +136,9 @@ class _Cursor:
         self.heard = time.monotonic()
         status = msg.headers.get("Status") if msg.headers and not msg.reply else None
         if status:
-            if status == "100":  # a heartbeat: nothing to deliver, and what was delivered last
-                last = msg.headers.get("Nats-Last-Consumer")
-                self.idle = last == str(self.due - 1)
-                self.broken |= not self.idle
-                self.wake.set()
-            else:  # 404, 408, 409: this request is over
-                self.asked = 0
-                if (
-                    status == "409"
-                    and b"Consumer Deleted" in (msg.headers or {}).get("Description", "").encode()
-                ):
-                    self.broken = True
-                self.wake.set()
+            self._told(status, msg.headers)
+            self.wake.set()
             return
-        self.idle = False
         seq, due, stamp_ns, pending = _metadata(msg.reply)
         if due != self.due:
             self.broken = True
@@ -159,28 +146,39 @@ class _Cursor:
             return
         self.due += 1
         self.asked -= 1
-        self.pending = pending
+        self.pending, self.idle = pending, False
         at = datetime.fromtimestamp(stamp_ns / 1e9, UTC)
         self.got.append(Record(seq, at, msg.subject, msg.data))
         self.wake.set()
 
+    def _told(self, status: str, headers: dict[str, str]) -> None:
+        """A word of the server's about a request instead of an event."""
+        if status == "100":  # idle: nothing to deliver beyond what it says it has delivered
+            delivered = int(headers.get("Nats-Last-Consumer", self.due - 1))
+            self.broken = self.broken or delivered >= self.due
+            self.idle = delivered == self.due - 1
+        elif status == "408" or headers.get("Description") == "Batch Completed":
+            self.asked = 0  # the request is over: make a new one
+        else:  # the consumer was deleted or forgotten (503), its leader moved, the server stops
+            self.broken = True
+
     async def batches(self) -> AsyncGenerator[Batch, None]:
         yield Batch((), self.pending)
         while not self.broken:
+            self.wake.clear()
             await self._ask()
-            if not self.got:
-                self.wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), SILENCE_S)
-                if not self.got and time.monotonic() - self.heard >= SILENCE_S:
-                    return
-                if self.idle and not self.got:
-                    self.idle = False
-                    yield Batch((), 0)
+            if self.got:
+                take = min(len(self.got), READ_BATCH_MAX)
+                records = [self.got.popleft() for _ in range(take)]
+                yield Batch(records, self.pending + len(self.got))
                 continue
-            take = min(len(self.got), READ_BATCH_MAX)
-            records = [self.got.popleft() for _ in range(take)]
-            yield Batch(records, self.pending + len(self.got))
+            if self.idle:
+                self.idle, self.pending = False, 0
+                yield Batch((), 0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), SILENCE_S)
+            if not self.got and time.monotonic() - self.heard >= SILENCE_S:
+                return
 
     async def _ask(self) -> None:
         if self.asked + len(self.got) > PULL_MAX // 2:
@@ -191,19 +189,13 @@ class _Cursor:
             "expires": EXPIRES_S * 1_000_000_000,
             "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
         }
-        try:
-            await self.log.nc.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.name}",
-                msgspec.json.encode(body),
-                reply=self.inbox,
-            )
-        except Exception:  # the client's many ways to say "not connected"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.name}"
+        if not await self.log.publish(subject, msgspec.json.encode(body), reply=self.inbox):
             self.broken = True
 
     async def close(self) -> None:
         self.log.on_reconnect.remove(self.reconnected)
-        with contextlib.suppress(Exception):
-            await self.sub.unsubscribe()
+        await self.log.unsubscribe(self.sub)
         with contextlib.suppress(LogUnavailable):
             if self.log.connected:
                 await self.log.api(f"CONSUMER.DELETE.{self.stream}.{self.name}", timeout=1)

@@ -9,9 +9,11 @@ The whole-row load and save are the only generated SQL in 8ms (``Table.load_sql`
 every other statement is text in a ``queries.sql``. Columns that the row struct does not have (an
 actor's bookkeeping) are left alone, and are not compared by ``eightms verify``.
 """
+# ruff: noqa: S608 - the names of tables and columns come from code, never from data
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +25,7 @@ from shared.events import Data, Event
 R = TypeVar("R", bound=Struct)
 Key = tuple[str, ...]
 KEPT_ROWS_MAX = 50_000  # rows of a table kept between batches; past it the table starts afresh
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -88,10 +91,22 @@ class Table(Generic[R]):
 
 
 class Rows:
-    """The rows at hand while a batch is folded. ``apply`` reads and writes here and nowhere else."""
+    """The rows at hand while a batch is folded: all that ``apply`` reads and writes.
 
-    def __init__(self, tables: Iterable[Table[Any]]) -> None:
+    ``empty`` says that the tables hold nothing yet: what is not at hand is not looked for, as long
+    as all that was put in is at hand. ``kept_max`` rows of a table stay so between batches.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[Table[Any]],
+        *,
+        empty: bool = False,
+        kept_max: int = KEPT_ROWS_MAX,
+    ) -> None:
         self.tables = tuple(tables)
+        self._kept_max = kept_max
+        self._whole = {t.name for t in self.tables} if empty else set[str]()
         self.hints: set[str] = set()
         self.barrier: tuple[str, tuple[Any, ...]] | None = None
         self.saved: dict[str, dict[Key, Any]] = {}
@@ -139,7 +154,7 @@ class Rows:
     # -- for the projector -----------------------------------------------------------------------
 
     def _keys(self, event: Event) -> Iterable[tuple[Table[Any], Key]]:
-        data = event.data
+        data: Data = event.data
         plan = self._plan.get(type(data))
         if plan is None:
             fields = {*data.__struct_fields__, "workspace_id"}
@@ -158,10 +173,12 @@ class Rows:
 
     async def load(self, db: Any, events: Iterable[Event]) -> None:
         """Read every row the events touch that is not at hand yet."""
+        if len(self._whole) == len(self.tables):
+            return
         missing: dict[str, set[Key]] = {}
         for event in events:
             for table, key in self._keys(event):
-                if key not in self._rows[table.name]:
+                if key not in self._rows[table.name] and table.name not in self._whole:
                     missing.setdefault(table.name, set()).add(key)
         for table in self.tables:
             keys = missing.get(table.name)
@@ -186,7 +203,7 @@ class Rows:
                     table.remove_sql, *([str(k) for k in col] for col in zip(*gone, strict=True))
                 )
             if kept:
-                await db.execute(table.save_sql, _encode(kept).decode())
+                await db.execute(table.save_sql, _json(kept))
             self.saved.setdefault(table.name, {}).update(changed)
             changed.clear()
 
@@ -195,8 +212,9 @@ class Rows:
         for table in self.tables:
             if all_rows:
                 self._changed[table.name].clear()
-            if all_rows or len(self._rows[table.name]) > KEPT_ROWS_MAX:
+            if all_rows or len(self._rows[table.name]) > self._kept_max:
                 self._rows[table.name].clear()
+                self._whole.discard(table.name)
         self.hints.clear()
         self.saved = {}
         self.barrier = None
@@ -205,6 +223,12 @@ class Rows:
         """Every row at hand of ``table``: what a test looks at."""
         rows = {**self._rows[table.name], **self._changed[table.name]}
         return [row for row in rows.values() if row is not None]
+
+
+def _json(rows: list[Any]) -> str:
+    """Rows as PostgreSQL takes them: it cannot store U+0000, which JSON and a text may hold."""
+    text = _encode(rows).decode()
+    return _NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text
 
 
 def fold(

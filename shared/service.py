@@ -1,8 +1,9 @@
 """The frame of a service process: settings, log, pools, migration, projector, workers, HTTP.
 
 ``run(Service(...))`` is all a ``__main__.py`` calls. It comes up without NATS or PostgreSQL, says
-what it waits for, and needs no restart when they come back. SIGTERM drains: readiness goes red, new
-work is refused, what is under way ends, then the connections close.
+what it waits for (the log, ``/readyz``), answers everything else with 503 meanwhile, and needs no
+restart when they come back. SIGTERM drains: readiness goes red, new work is refused, what is under
+way ends, then the connections close.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 import structlog
 import uvloop
 from aiohttp import web
@@ -33,6 +36,7 @@ from shared.vault import KeyRing
 from shared.worker import Actor, Worker
 
 DRAIN_S = 10.0
+BACKLOG = 4096  # phones that come back all at once
 FRESH_S = 60.0  # rows older than this are too old to decide by; half the log's duplicate window
 
 
@@ -48,7 +52,7 @@ class Context:
     keys: KeyRing
     metrics: Metrics
     clock: Clock
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def fresh(self) -> bool:
         """Whether the rows were at the end of the log recently enough to decide by."""
@@ -87,58 +91,160 @@ def run(service: Service) -> None:
     except (BadSetting, ValueError) as error:
         sys.exit(f"{name}: {error}")
     logs.configure(name, settings.log_level)
-    uvloop.run(_main(service, settings, keys))
+    code = uvloop.run(_main(service, settings, keys))
+    if code:
+        sys.exit(code)
 
 
-async def _main(service: Service, settings: Settings, keys: KeyRing) -> None:
+@dataclass
+class _Standing:
+    """How the process stands, for ``/readyz``."""
+
+    waits_for: str = "PostgreSQL"
+    projector: Projector | None = None
+    draining: bool = False
+
+    def ready(self) -> dict[str, Any]:
+        """``{ready, why, …}``, why in words."""
+        if self.draining:
+            return {"ready": False, "why": "draining"}
+        if self.projector is None:
+            return {"ready": False, "why": f"waiting for {self.waits_for}"}
+        status = self.projector.status
+        state = {"leading": status.leading, "position": status.position, "lag": status.pending}
+        if status.failed:
+            return {"ready": False, "why": status.failed, **state}
+        if not self.projector.log.connected:
+            return {"ready": False, "why": "no connection to NATS", **state}
+        return {"ready": True, "why": "leading" if status.leading else "standing by", **state}
+
+
+async def _main(service: Service, settings: Settings, keys: KeyRing) -> int:
     name = service.projection.service
-    slog = structlog.get_logger()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    metrics = Metrics(name)
-    holder: dict[str, Projector] = {}
-    frame = http.Frame(metrics, settings.public_url, lambda: _ready(holder, stop))
-    app = http.make_app(frame)
-    started: asyncio.Future[Context] = asyncio.ensure_future(
-        _start(service, settings, keys, metrics)
-    )
-    halted = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({started, halted}, return_when=asyncio.FIRST_COMPLETED)
-    if not started.done():
-        started.cancel()
-        return
+    standing = _Standing()
+    frame = http.Frame(Metrics(name), settings.public_url, standing.ready)
+    with _listen(name, settings) as port:
+        # Health is answered from the first moment. The port goes over to the real application once
+        # there is one, so that no request pays for the time before.
+        porter = await _serve(http.waiting_app(frame), port.dup())
+        try:
+            context = await _started(service, settings, keys, frame.metrics, standing, stop)
+            if context is None:
+                return 0
+            standing.projector = context.projector
+            app = http.make_app(frame)
+            app[CONTEXT] = context
+            if service.routes:
+                service.routes(app, context)
+            tasks = await _launch(service, context)
+            runner = await _serve(app, port.dup())
+        finally:
+            await porter.cleanup()
+    structlog.get_logger().info("serving", address="{}:{}".format(*runner.addresses[0][:2]))
+    code = await _until_stopped(stop, context, tasks)
+    standing.draining = True
+    await _drain(service, context, runner, tasks)
+    return code
+
+
+def _listen(name: str, settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = (settings.host, settings.port)
     try:
-        context = started.result()
-    except NewerSchema as error:
-        sys.exit(f"{name}: {error}")
-    holder["projector"] = context.projector
-    app[CONTEXT] = context
-    if service.routes:
-        service.routes(app, context)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        sys.exit(f"{name}: cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+
+
+async def _serve(app: web.Application, port: socket.socket) -> web.AppRunner:
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=DRAIN_S)
     await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=4096)
-    await site.start()
-    slog.info("serving", address="{}:{}".format(*runner.addresses[0][:2]))
-    tasks = await _launch(service, context)
-    await stop.wait()
+    await web.SockSite(runner, port, backlog=BACKLOG).start()
+    return runner
+
+
+async def _started(
+    service: Service,
+    settings: Settings,
+    keys: KeyRing,
+    metrics: Metrics,
+    standing: _Standing,
+    stop: asyncio.Event,
+) -> Context | None:
+    """The context once there are a database and a log; None when told to stop before."""
+
+    def waits(what: str) -> None:
+        standing.waits_for = what
+
+    starting = asyncio.create_task(_start(service, settings, keys, metrics, waits))
+    halted = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, halted}, return_when=asyncio.FIRST_COMPLETED)
+    halted.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return None
+    try:
+        return starting.result()
+    except (NewerSchema, asyncpg.PostgresError) as error:
+        sys.exit(f"{service.projection.service}: {type(error).__name__}: {error.args[0]}")
+
+
+async def _until_stopped(
+    stop: asyncio.Event, context: Context, tasks: list[asyncio.Task[None]]
+) -> int:
+    """0 once asked to stop; 1 if a part ended by itself, for whoever restarts us."""
+    asked = asyncio.create_task(stop.wait())
+    cut_off = asyncio.create_task(context.log.closed.wait())
+    await asyncio.wait({asked, cut_off, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    slog = structlog.get_logger()
     slog.info("draining")
-    for task in tasks[1:]:
+    if asked.done():
+        cut_off.cancel()
+        return 0
+    asked.cancel()
+    cut_off.cancel()
+    if cut_off.done():
+        slog.error("NATS refuses us for good")
+    for task in tasks:
+        if task.done():
+            slog.error("a part of the service ended", exc_info=task.exception())
+    return 1
+
+
+async def _drain(
+    service: Service,
+    context: Context,
+    runner: web.AppRunner,
+    tasks: list[asyncio.Task[None]],
+) -> None:
+    """Actors stop, requests under way end, then the projector and the connections."""
+    projecting, *acting = tasks
+    for task in acting:
         task.cancel()
-    await asyncio.gather(*tasks[1:], return_exceptions=True)
+    await asyncio.gather(*acting, return_exceptions=True)
     if service.stop:
         await service.stop(context)
     await runner.cleanup()
-    tasks[0].cancel()
-    await asyncio.gather(tasks[0], return_exceptions=True)
+    projecting.cancel()
+    await asyncio.gather(projecting, return_exceptions=True)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(context.log.close(), DRAIN_S)
     await context.db.close()
-    slog.info("stopped", position=context.projector.status.position)
+    structlog.get_logger().info("stopped", position=context.projector.status.position)
 
 
-async def _start(service: Service, settings: Settings, keys: KeyRing, metrics: Metrics) -> Context:
+async def _start(
+    service: Service,
+    settings: Settings,
+    keys: KeyRing,
+    metrics: Metrics,
+    waits: Callable[[str], None] = lambda _: None,
+) -> Context:
+    """Migrated, connected, nothing running yet. ``waits`` is told what it waits for."""
     name = service.projection.service
     slog = structlog.get_logger()
     admin = await sql.wait_for_database(settings.database_url, name)
@@ -147,7 +253,8 @@ async def _start(service: Service, settings: Settings, keys: KeyRing, metrics: M
     finally:
         await admin.close()
     db = await sql.Database.open(settings.database_url, name)
-    log = await connect_log(settings.nats_url, name)
+    waits("NATS")
+    log = await Log.connect(settings.nats_url, name)
     bus = Bus(log)
     projector = Projector(service.projection, log, db, bus, settings.database_url)
     metrics.gauge("position", "Log sequence reached", lambda: projector.status.position)
@@ -155,17 +262,6 @@ async def _start(service: Service, settings: Settings, keys: KeyRing, metrics: M
     metrics.gauge("leading", "1 while this instance leads", lambda: projector.status.leading)
     metrics.gauge("projected_events", "Events projected here", lambda: projector.status.events)
     return Context(settings, log, bus, db, projector, keys, metrics, SystemClock())
-
-
-async def connect_log(url: str, name: str) -> Log:
-    """A connection to the log; says that it waits, and waits as long as it takes."""
-    slog = structlog.get_logger()
-    while True:
-        try:
-            return await Log.connect(url, name)
-        except Exception as error:  # nats-py raises a dozen kinds while the server is not there
-            slog.warning("waiting for NATS", error=type(error).__name__)
-            await asyncio.sleep(0.5)
 
 
 async def _launch(service: Service, context: Context) -> list[asyncio.Task[None]]:
@@ -181,18 +277,3 @@ async def _launch(service: Service, context: Context) -> list[asyncio.Task[None]
         worker = Worker(f"{name}.{type(actor).__name__}", context.projector, actor)
         tasks.append(asyncio.create_task(worker.run()))
     return tasks
-
-
-def _ready(holder: dict[str, Projector], stop: asyncio.Event) -> dict[str, Any]:
-    if stop.is_set():
-        return {"ready": False, "why": "draining"}
-    projector = holder.get("projector")
-    if projector is None:
-        return {"ready": False, "why": "waiting for PostgreSQL and NATS"}
-    status = projector.status
-    state = {"leading": status.leading, "position": status.position, "lag": status.pending}
-    if status.failed:
-        return {"ready": False, "why": status.failed, **state}
-    if not projector.log.connected:
-        return {"ready": False, "why": "no connection to NATS", **state}
-    return {"ready": True, "why": "leading" if status.leading else "standing by", **state}

@@ -1,8 +1,9 @@
 """SQL as text: named statements, migrations, roles, row-level security, pools.
 
-Each service has a schema ``<service>`` of projected tables, which a replay may drop and rebuild, and
-a schema ``<service>_vault`` of ``vault_*`` tables, which no replay touches. Statements name tables
-without a schema; the search path decides, so the same SQL runs in a rebuild beside the live tables.
+Each service has a schema ``<service>`` of projected tables, which a replay may drop and rebuild,
+and a schema ``<service>_vault`` of ``vault_*`` tables, which no replay touches. Statements name
+tables without a schema; the search path decides, so the same SQL runs in a rebuild beside the live
+tables.
 
 Two roles per service: ``eightms_<service>`` owns and projects, ``eightms_<service>_tenant`` serves
 requests under row-level security keyed on ``app.workspace_id``.
@@ -13,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from importlib import resources
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import msgspec
@@ -38,6 +39,9 @@ UNREACHABLE = (
     TimeoutError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,  # another connection's process crashed: all begin again
+    asyncpg.InsufficientResourcesError,  # disk full, too many connections
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted
 )
 
 MIGRATION = """
@@ -101,7 +105,7 @@ class Database:
                 max_inactive_connection_lifetime=0,
                 command_timeout=STATEMENT_TIMEOUT_S,
                 init=_codecs,
-                reset=_nothing,  # we set nothing outside transactions
+                reset=_end_transaction,  # we set nothing outside transactions
                 server_settings={"role": role, "search_path": path, "jit": "off"} | extra,
             )
 
@@ -110,11 +114,12 @@ class Database:
         return cls(service, owner, tenant)
 
     @contextlib.asynccontextmanager
-    async def tenant(self, workspace_id: str) -> AsyncIterator[asyncpg.Connection]:
+    async def tenant(self, workspace_id: str) -> AsyncGenerator[asyncpg.Connection]:
         """A transaction that sees and touches the rows of one workspace only."""
         if not _ID.match(workspace_id):
             raise ValueError("not an id")
-        async with self._tenant.acquire() as db:
+        async with self._tenant.acquire() as connection:
+            db = cast(asyncpg.Connection, connection)
             # One round trip: the id is checked above, the simple protocol takes several statements.
             await db.execute(
                 f"BEGIN; SELECT set_config('app.workspace_id', '{workspace_id}', true)"
@@ -136,8 +141,10 @@ class Database:
                 pool.terminate()
 
 
-async def _nothing(_: Any) -> None:
-    """Connections go back as they are."""
+async def _end_transaction(db: asyncpg.Connection) -> None:
+    """What a cancelled request left open ends here; else connections go back as they are."""
+    if db.is_in_transaction():
+        await db.execute("ROLLBACK")
 
 
 async def _codecs(db: asyncpg.Connection) -> None:
@@ -179,7 +186,7 @@ async def migrate(
     schema: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Bring roles, schema and vault of ``service`` up to this version; NewerSchema if they are ahead.
+    """Bring roles, schema and vault of ``service`` up to this version; NewerSchema if ahead.
 
     ``schema`` builds the projected tables under another name, for a rebuild beside the live ones.
     """

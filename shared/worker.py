@@ -45,22 +45,33 @@ class Worker:
         self.wake = asyncio.Event()
         self._log = structlog.get_logger().bind(worker=name)
         projector.on_commit.append(lambda _: self.wake.set())
+        projector.on_resign.append(self.wake.set)
 
     async def run(self) -> None:
         """Act whenever this instance leads; for ever, until cancelled."""
         while True:
             await self._projector.leading.wait()
-            await self._actor.start()
             try:
                 await self._term()
             finally:
-                await self._actor.stop()
+                await self._stop()
+
+    async def _stop(self) -> None:
+        try:
+            await self._actor.stop()
+        except Exception:  # noqa: BLE001 - the next term starts all the same
+            self._log.exception("stop failed")
 
     async def _term(self) -> None:
         backoff_s = BACKOFF_FIRST_S
-        while self._projector.leading.is_set():
+        started = False
+        term = self._projector.term  # lost and won again meanwhile is another one: start afresh
+        while self._projector.leading.is_set() and self._projector.term == term:
             self.wake.clear()
             try:
+                if not started:
+                    await self._actor.start()
+                    started = True
                 delay_s = await self._actor.step()
                 backoff_s = BACKOFF_FIRST_S
             except (EightMsError, *UNREACHABLE) as error:
@@ -68,7 +79,7 @@ class Worker:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
                 continue
-            except Exception:
+            except Exception:  # noqa: BLE001 - an actor that dies unheard is worse
                 self._log.exception("step failed", seconds=BACKOFF_MAX_S)
                 await asyncio.sleep(BACKOFF_MAX_S)
                 continue

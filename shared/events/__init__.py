@@ -148,7 +148,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(raw: bytes) -> Event:
-    """The newest version of the event in ``raw``; UndecodableEvent if this version cannot read it."""
+    """The newest version of the event in ``raw``; UndecodableEvent if this code cannot read it."""
     try:
         wire = _decode_wire(raw)
         cls, decode_data = _decoders[wire.type]

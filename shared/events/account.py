@@ -21,7 +21,7 @@ class WorkspaceState(Data, frozen=True, kw_only=True):
     """The whole profile, so that a projection replaces and never merges.
 
     ``quiet_hours`` None means none. ``failover_s`` None means a conversation never changes phones.
-    ``resend_unknown`` is the workspace's stated policy for quarantined messages (phone-protocol.md).
+    ``resend_unknown`` is the workspace's stated policy for messages nobody knows the fate of.
     ``acknowledged`` holds the warnings a person accepted when loosening a default.
     """
 

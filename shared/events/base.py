@@ -1,9 +1,9 @@
 """The envelope every event travels in, and what an event's data must provide.
 
-On the wire an event is JSON: ``{id, type, v, workspace_id, at, actor, cause, data}``; ``data`` is one
-of the frozen structs of this package, chosen by ``type``. Schema is append-only: add a field with a
-default, or a new type; a changed meaning is a new ``v`` with an upcaster (upcast.py). Unknown fields
-are ignored, so an older service reads what a newer one wrote.
+On the wire an event is JSON: ``{id, type, v, workspace_id, at, actor, cause, data}``; ``data`` is
+one of the frozen structs of this package, chosen by ``type``. Schema is append-only: add a field
+with a default, or a new type; a changed meaning is a new ``v`` with an upcaster (upcast.py).
+Unknown fields are ignored, so an older service reads what a newer one wrote.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Data(Struct, frozen=True, kw_only=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One fact in the log. ``id`` is also the ``Nats-Msg-Id``: it names the command that led here."""
+    """One fact in the log. ``id``, also its ``Nats-Msg-Id``, names the command that led here."""
 
     id: str
     type: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec import field
+
 from shared.events.base import Data
 
 
@@ -22,7 +24,7 @@ class ContactSaved(Data, frozen=True, kw_only=True):
     email: str | None = None
     company: str | None = None
     tags: tuple[str, ...] = ()
-    custom_fields: dict[str, str] = {}
+    custom_fields: dict[str, str] = field(default_factory=dict[str, str])
     timezone: str | None = None
     source: str = "api"
 

@@ -16,7 +16,7 @@ class SendFact(Data, frozen=True, kw_only=True):
 
 
 class SendRequested(SendFact, frozen=True, kw_only=True):
-    """Somebody wants this text sent. Written by api, inbound (confirmations), scheduler (campaigns).
+    """Somebody wants this text sent. Written by api, inbound (its answers), scheduler (campaigns).
 
     ``source`` sets the place in a phone's queue (policy.PRIORITY): confirmation, inbox, ghl, api,
     campaign. ``test`` is true for a test key: only simulated phones may carry it.

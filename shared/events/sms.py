@@ -9,7 +9,10 @@ from shared.events.base import Data
 
 
 class SmsFact(Data, frozen=True, kw_only=True):
-    """A fact about a command. ``phone_at`` is the phone's own clock, which may be wrong."""
+    """A fact about a command. ``phone_at`` is the phone's own clock, which may be wrong.
+
+    ``journal_seq`` counts within one ``generation`` of the phone; 0: it was not in the journal.
+    """
 
     KEY: ClassVar[str] = "contact_id"
 
@@ -20,6 +23,7 @@ class SmsFact(Data, frozen=True, kw_only=True):
     attempt: int
     journal_seq: int
     phone_at: datetime
+    generation: int = 0
 
 
 class SmsAccepted(SmsFact, frozen=True, kw_only=True):
@@ -96,3 +100,4 @@ class SmsReceived(Data, frozen=True, kw_only=True):
     provider_id: str
     journal_seq: int
     subscription_id: int | None = None
+    generation: int = 0

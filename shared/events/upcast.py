@@ -21,7 +21,9 @@ def upcast(
     data: dict[str, Any],
     upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> dict[str, Any]:
-    """``data`` of version ``v`` as version ``newest``; KeyError when a step of the way is missing."""
+    """``data`` of version ``v`` as ``newest``; KeyError if a step is missing or ``v`` is newer."""
+    if v > newest:
+        raise KeyError((type_, v))  # written by a newer version: its meaning is not known here
     for step in range(v, newest):
         data = upcasters[(type_, step)](data)
     return data

@@ -42,7 +42,7 @@ class WebhookEndpointDisabled(EndpointFact, frozen=True, kw_only=True):
 
 
 class WebhookAttempted(EndpointFact, frozen=True, kw_only=True):
-    """One delivery attempt. ``outcome``: delivered, failed (``next_at`` says when again), exhausted.
+    """One delivery attempt. ``outcome``: delivered, failed (again at ``next_at``), exhausted.
 
     ``event_id`` is the webhook-id: the same for every attempt and every replay of one event.
     """
