@@ -1,0 +1,1 @@
+"""What connects to 8ms from outside: the dashboard, the Android app and the simulated phone."""
