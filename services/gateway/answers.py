@@ -1,0 +1,31 @@
+"""What the gateway answers on the bus: links for new phones, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.gateway import pairing
+from shared import ids
+from shared.bus import Handler
+from shared.problems import Problem
+from shared.service import Context
+
+
+def answers(context: Context) -> Mapping[str, Handler]:
+    """Question → handler."""
+
+    async def open_pairing(body: dict[str, Any]) -> dict[str, Any]:
+        return await pairing.open_link(context, _workspace(body), str(body.get("label") or ""))
+
+    async def state(body: dict[str, Any]) -> dict[str, Any]:
+        return await pairing.state_of(context, _workspace(body), str(body.get("id")))
+
+    return {"open_pairing": open_pairing, "pairing": state}
+
+
+def _workspace(body: dict[str, Any]) -> str:
+    workspace_id = str(body.get("workspace_id"))
+    if not ids.is_id("ws", workspace_id):
+        raise Problem.at("#/workspace_id", "invalid", "workspace_id is not an id.")
+    return workspace_id
