@@ -14,12 +14,15 @@ from clients.simphone.protocol import (
     BACKOFF_CAP_S,
     MAX_FRAME_BYTES,
     RETRY_AFTER_CAP_S,
+    Ack,
     Frame,
     FrameTooLong,
+    Malformed,
     PhoneConfig,
     SendCommand,
     SseParser,
     backoff_s,
+    decode,
     encode_call,
     encode_entry,
     parse_pairing_link,
@@ -151,6 +154,22 @@ def test_a_heartbeat_interval_stays_within_the_protocol():
     assert PhoneConfig(heartbeat_s=3600).beat_s() == 60
     assert PhoneConfig(heartbeat_s=20).beat_s() == 20
     assert PhoneConfig(heartbeat_s=-1).beat_s() > 0
+
+
+def test_an_answer_is_read_whatever_it_rejects():
+    ack = decode(
+        b'{"acked_seq":7,"rejected":[{"seq":null,"code":"unreadable","detail":"x"},{"seq":6}],'
+        b'"server_time":"2030-01-01T00:00:00Z"}',
+        Ack,
+    )
+    assert (ack.acked_seq, [one.seq for one in ack.rejected]) == (7, [None, 6])
+
+
+@pytest.mark.parametrize("raw", [b"", b"<html>", b"[]", b'{"acked_seq":"7"}', b'{"a":"\xff"}'])
+def test_what_is_no_answer_is_malformed_and_not_quoted(raw: bytes):
+    with pytest.raises(Malformed) as malformed:
+        decode(raw, Ack)
+    assert str(malformed.value).startswith("no Ack: ")
 
 
 def test_a_call_is_valid_json_with_and_without_inventory():
