@@ -51,14 +51,24 @@ class Embedded:
     """Both servers for as long as the `async with` block lasts; what they store stays.
 
     `ports` is "auto" for free ones that are then kept, or a number: NATS gets it, PostgreSQL the
-    next. `durable=False`, for tests, leaves out what only a power cut would miss. Enter it from the
-    thread that lives longest: when that ends, the servers shut down. Raises StackError.
+    next. `durable=False`, for tests, leaves out what only a power cut would miss; `postgres=False`
+    or `nats=False` leaves out the server that runs elsewhere. Enter it from the thread that lives
+    longest: when that ends, the servers shut down. Raises StackError.
     """
 
-    def __init__(self, data_dir: Path, ports: int | str = "auto", *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        ports: int | str = "auto",
+        *,
+        durable: bool = True,
+        postgres: bool = True,
+        nats: bool = True,
+    ) -> None:
         self._data_dir = data_dir.absolute()
         self._fixed_port = None if ports == "auto" else int(ports)
         self._durable = durable
+        self._with_postgres, self._with_nats = postgres, nats
         self._stack = AsyncExitStack()
         self._postgres: PostgresServer | None = None
         self._nats: NatsServer | None = None
@@ -102,20 +112,25 @@ class Embedded:
             stack.callback(os.close, _lock(self._data_dir / "lock"))
             credentials = self._credentials()
             known = self._known_ports()
-            self._postgres = PostgresServer(
-                self._data_dir / "postgres",
-                known["postgres"],
-                credentials["postgres"],
-                durable=self._durable,
-            )
-            self._nats = NatsServer(
-                self._data_dir / "nats", known["nats"], credentials["nats"], durable=self._durable
-            )
+            if self._with_postgres:
+                self._postgres = PostgresServer(
+                    self._data_dir / "postgres",
+                    known["postgres"],
+                    credentials["postgres"],
+                    durable=self._durable,
+                )
+            if self._with_nats:
+                self._nats = NatsServer(
+                    self._data_dir / "nats",
+                    known["nats"],
+                    credentials["nats"],
+                    durable=self._durable,
+                )
             stack.push_async_callback(self._stop)
-            for server in (self._postgres, self._nats):
+            for server in self._servers:
                 await server.end_leftovers()
             self._settle_ports()
-            await _together(self._postgres.start(), self._nats.start())
+            await _together(*(server.start() for server in self._servers))
             self._stack = stack.pop_all()
         return self
 
@@ -132,10 +147,19 @@ class Embedded:
 
         What happens is told to `report` in sentences. Run it as a task inside the block.
         """
-        await _together(self.postgres.keep_running(report), self.nats.keep_running(report))
+        await _together(*(server.keep_running(report) for server in self._servers))
+
+    def kill(self) -> None:
+        """Ends both at once, as a crash would; the next start recovers."""
+        for server in self._servers:
+            server.kill()
 
     async def _stop(self) -> None:
-        await _together(self.postgres.stop(), self.nats.stop())
+        await _together(*(server.stop() for server in self._servers))
+
+    @property
+    def _servers(self) -> list[NatsServer | PostgresServer]:
+        return [server for server in (self._nats, self._postgres) if server is not None]
 
     def _credentials(self) -> Any:
         """What credentials.json holds, made or completed where something is missing."""
@@ -158,15 +182,16 @@ class Embedded:
 
     def _settle_ports(self) -> None:
         """Keeps the ports of the last time; chooses others where they are taken."""
-        for server in (self.nats, self.postgres):
+        for server in self._servers:
             if server.port != 0 and _is_free(server.port):
                 continue
             if self._fixed_port is not None:
                 raise StackError(f"port {server.port}, meant for {server.name}, is taken")
             server.port = free_port()
         if self._fixed_port is None:
-            ports = {"nats": self.nats.port, "postgres": self.postgres.port}
-            _write(self._data_dir / "ports.json", ports)
+            kept = {"nats": self._nats, "postgres": self._postgres}
+            ports = {name: server.port for name, server in kept.items() if server is not None}
+            _write(self._data_dir / "ports.json", self._known_ports() | ports)
 
 
 def free_port() -> int:
