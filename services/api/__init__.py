@@ -1,0 +1,15 @@
+"""The public REST API: accepts texts into the log, shows what became of them, keeps the settings.
+
+In:      workspace.*, api_key.*, contact.*, conversation.*, phone.*, send.*, sms.*, reply.received,
+         webhook.endpoint_*, webhook.attempted
+Out:     send.requested, send.cancel_requested, send.resolved, contact.saved, contact.opted_out,
+         contact.opted_in, conversation.*, phone.configured, phone.unpaired, workspace.updated,
+         api_key.created, api_key.revoked
+Tables:  workspace, api_key, phone, contact, contact_word, conversation, message, timeline,
+         endpoint, attempt; vault_idempotency, vault_key_use
+Asks:    gateway (open_pairing, pairing), scheduler (explain, preview, phones, loosenings),
+         webhooks (save_endpoint, remove_endpoint, rotate_secret, test, resend, replay)
+Outside: the host of simulated phones (simulator.py)
+
+Reading order: operation.py, dispatch.py, routes/sms.py, decide.py, reading.py, project/message.py.
+"""

@@ -1,0 +1,57 @@
+"""Requests that wait together are served together.
+
+A statement for one request and a statement for fifty cost nearly the same, so what requests of a
+workspace want from PostgreSQL is put in line: while one round is under way, the next one gathers.
+Nobody waits for company; the first in line starts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+ROUND_MAX = 256  # of one round: keeps statements and answers small enough to be quick
+
+
+class Gather(Generic[T, R]):
+    """Serves items in rounds per workspace; ``serve(workspace_id, items)``: a result for each."""
+
+    def __init__(self, serve: Callable[[str, Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+        self._serve = serve
+        self._lines: dict[str, deque[tuple[T, asyncio.Future[R]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ask(self, workspace_id: str, item: T) -> asyncio.Future[R]:
+        """The result for ``item``; the future fails with whatever its round failed with."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        line = self._lines.get(workspace_id)
+        if line is None:
+            line = self._lines[workspace_id] = deque()
+            task = loop.create_task(self._rounds(workspace_id, line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        line.append((item, future))
+        return future
+
+    async def _rounds(self, workspace_id: str, line: deque[tuple[T, asyncio.Future[R]]]) -> None:
+        while line:
+            taken = [line.popleft() for _ in range(min(len(line), ROUND_MAX))]
+            try:
+                results = await self._serve(workspace_id, [item for item, _ in taken])
+            except BaseException as error:
+                for _, future in taken:
+                    if not future.done():
+                        future.set_exception(error)
+                if not isinstance(error, Exception):  # cancelled: the process ends
+                    self._lines.pop(workspace_id, None)
+                    raise
+                continue
+            for (_, future), result in zip(taken, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        del self._lines[workspace_id]

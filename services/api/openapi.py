@@ -1,0 +1,267 @@
+"""The OpenAPI 3.1 document, made from the operations that are served. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from pydantic.json_schema import models_json_schema
+
+from services.api.catalogue import CATALOGUE
+from services.api.operation import Operation
+from services.api.shapes.fields import KINDS, ULID
+from shared.problems import TITLES
+
+VERSION = "1.0.0"
+REFERENCE = "#/components/schemas/"
+JSON, PROBLEM = "application/json", "application/problem+json"
+
+TAGS = {
+    "Messages": "Send texts, and see what became of them.",
+    "Conversations": "The inbox: who said what.",
+    "Contacts": "People, their tags, and whether they may be texted.",
+    "Phones": "The phones that send and receive.",
+    "Simulated phones": "Phones without a SIM, for trying things out.",
+    "Webhooks": "Be told what happens.",
+    "Workspace": "Profile and sending rules.",
+    "API keys": "Who may call.",
+}
+DESCRIPTION = """\
+Send and receive SMS through your own Android phones.
+
+- **Errors** are `application/problem+json` (RFC 9457) with a stable `code`; `errors` names every
+  wrong field at once, with a JSON Pointer.
+- **Repeating** a POST or PATCH with the same `Idempotency-Key` within 24 hours is answered and not
+  done again; the answer carries `Idempotent-Replayed: true`.
+- **Lists** come newest first, in pages: `has_more`, `next_cursor`, and a `Link` header.
+- **Times** are RFC 3339 in UTC. Unknown fields and parameters are refused. A body has at most
+  1 MiB.
+"""
+# What any operation may be answered with, whatever it does.
+ALWAYS = ("unauthorized", "invalid_api_key", "expired_api_key", "missing_scope", "internal_error",
+          "unavailable", "invalid_request", "method_not_allowed")  # fmt: skip
+WITH_ID = ("not_found",)
+WITH_BODY = ("malformed_json", "unsupported_media_type", "body_too_large")
+REPEATABLE = ("invalid_idempotency_key", "idempotency_key_reused", "request_in_progress")
+
+
+def document(operations: Sequence[Operation], public_url: str) -> dict[str, Any]:
+    """The document of ``operations`` as served at ``public_url``."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "8ms API",
+            "version": VERSION,
+            "description": DESCRIPTION,
+        },
+        "servers": [{"url": public_url}],
+        "security": [{"api_key": []}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(operations),
+            "responses": {},
+            "securitySchemes": {
+                "api_key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "8ms_live_… or 8ms_test_…",
+                    "description": "An API key. A test key reaches only simulated phones.",
+                }
+            },
+        },
+    }
+
+
+def codes(operation: Operation) -> list[str]:
+    """Every problem code ``operation`` may answer with."""
+    found = [*ALWAYS, *operation.problems]
+    if operation.ids:
+        found += WITH_ID
+    if operation.request is not None or operation.repeatable:
+        found += WITH_BODY
+    if operation.repeatable:
+        found += REPEATABLE
+    if operation.paged:
+        found.append("invalid_cursor")
+    return list(dict.fromkeys(found))
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": f"{operation.description}\n\nNeeds the scope `{operation.scope}`.",
+        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
+        "responses": _responses(operation),
+    }
+    if operation.repeatable:
+        out["parameters"].append(_KEY_PARAMETER)
+    if operation.request is not None:
+        schema = {"$ref": REFERENCE + operation.request.__name__}
+        out["requestBody"] = {
+            "required": operation.body_required,
+            "content": {JSON: {"schema": schema}},
+        }
+    return out
+
+
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes repeating the request safe for 24 hours. A UUID is fine.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+}
+
+
+def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": f"The id of {KINDS[prefix]}.",
+            "schema": {"type": "string", "pattern": f"^{prefix}_{ULID}$"},
+        }
+        for name, prefix in operation.ids.items()
+    ]
+
+
+def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    schema = operation.query.model_json_schema(ref_template=REFERENCE + "{model}")
+    required = set(schema.get("required", ()))
+    out: list[dict[str, Any]] = []
+    for name, field in schema.get("properties", {}).items():
+        parameter = {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "schema": _not_null(field),
+        }
+        if "description" in field:
+            parameter["description"] = field["description"]
+        out.append(parameter)
+    return out
+
+
+def _not_null(field: dict[str, Any]) -> dict[str, Any]:
+    """A parameter is there or not; it cannot be null."""
+    kept = {k: v for k, v in field.items() if k not in ("description", "title")}
+    choices = [c for c in kept.pop("anyOf", []) if c != {"type": "null"}]
+    if kept.get("default", ...) is None:
+        del kept["default"]
+    if len(choices) == 1:
+        kept |= {k: v for k, v in choices[0].items() if k != "description"}
+    return kept
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    out: dict[str, Any] = {str(operation.status): _good(operation, operation.response)}
+    for status, response in operation.also.items():
+        out[str(status)] = _good(operation, response, plain=True)
+    by_status: dict[int, list[str]] = {}
+    for code in codes(operation):
+        by_status.setdefault(CATALOGUE[code].status, []).append(code)
+    for status in sorted(by_status):
+        out[str(status)] = _bad(status, by_status[status])
+    return out
+
+
+def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[str, Any]:
+    headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
+    if operation.location and not plain:
+        headers["Location"] = _header(f"{operation.location[:-1]}'s address.")
+    if operation.paged:
+        headers["Link"] = _header("The next page, where there is one (RFC 8288).")
+    if operation.repeatable:
+        headers["Idempotent-Replayed"] = _header("`true` when the request was not done again.")
+    out: dict[str, Any] = {"description": "Done.", "headers": headers}
+    if response is None:
+        out["description"] = "Done; there is nothing to show."
+        return out
+    out["description"] = {202: "Accepted.", 201: "Made."}.get(operation.status, "Done.")
+    (schema,), _ = msgspec.json.schema_components([response], ref_template=REFERENCE + "{name}")
+    out["content"] = {JSON: {"schema": schema}}
+    return out
+
+
+def _bad(status: int, found: Sequence[str]) -> dict[str, Any]:
+    headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
+    if status == 401:
+        headers["WWW-Authenticate"] = _header("How to sign in (RFC 6750).", required=True)
+    if status == 405:
+        headers["Allow"] = _header("The methods this address knows.", required=True)
+    if status == 503:
+        headers["Retry-After"] = _header("Seconds to wait before repeating.", required=True)
+    lines = [f"- `{code}`: {CATALOGUE[code].meaning}" for code in found]
+    return {
+        "description": TITLES.get(status, "Problem") + ":\n\n" + "\n".join(lines),
+        "headers": headers,
+        "content": {PROBLEM: {"schema": {"$ref": REFERENCE + "Problem"}}},
+    }
+
+
+def _header(description: str, *, required: bool = False) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": "string"}}
+
+
+_REQUEST_ID: dict[str, Any] = {
+    "description": "Names this request, for questions about it.",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^req_{ULID}$"},
+}
+
+
+def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
+    requests = {op.request: None for op in operations if op.request is not None}
+    _, asked = models_json_schema(
+        [(model, "validation") for model in requests], ref_template=REFERENCE + "{model}"
+    )
+    responses: dict[Any, None] = {}
+    for op in operations:
+        for response in (op.response, *op.also.values()):
+            if response is not None:
+                responses[response] = None
+    _, answered = msgspec.json.schema_components(list(responses), ref_template=REFERENCE + "{name}")
+    return {**asked["$defs"], **answered, "Problem": _PROBLEM}
+
+
+_PROBLEM: dict[str, Any] = {
+    "title": "Problem",
+    "description": "A problem document (RFC 9457). Some codes have members of their own.",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "format": "uri", "description": "A page about this code."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable; what a program looks at."},
+        "detail": {"type": "string", "description": "What is wrong here, for people."},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "Everything that is wrong, each with where it is.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string", "description": "A JSON Pointer: `#/to`."},
+                    "parameter": {"type": "string", "description": "The query parameter's name."},
+                    "header": {"type": "string", "description": "The header's name."},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "reason": {"type": "string"},
+                },
+                "required": ["code", "detail"],
+            },
+        },
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "contact_id": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "code", "detail"],
+}

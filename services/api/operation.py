@@ -1,0 +1,121 @@
+"""What an endpoint is: declared once, and both served (dispatch.py) and documented (openapi.py)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from services.api.callers import Caller
+from services.api.shapes.fields import Body, Query
+from services.api.validation import FieldError
+from shared import events as e
+from shared import ids
+from shared.auth import Scope
+
+if TYPE_CHECKING:
+    from services.api.api import Api
+
+_PATH_NAME = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, past its checks. ``query`` and ``body`` are the operation's models."""
+
+    api: Api
+    operation: Operation
+    caller: Caller
+    path: Mapping[str, str]
+    query: Any
+    body: Any
+    request_id: str
+    now: datetime
+    key: str | None = None  # the Idempotency-Key
+    claimed_at: datetime | None = None  # when that key was first used
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace everything happens in."""
+        return self.caller.workspace_id
+
+    def new_id(self, prefix: str, *parts: str) -> str:
+        """An id for what this request makes: the same again when the request is repeated."""
+        if self.key is None or self.claimed_at is None:
+            return ids.new(prefix)
+        return ids.derive_keyed(
+            self.api.identity_key,
+            prefix,
+            self.workspace_id,
+            self.operation.name,
+            self.key,
+            self.claimed_at.isoformat(),
+            *parts,
+        )
+
+    def event(self, data: e.Data, *parts: str) -> e.Event:
+        """``data`` as an event of this request; ``parts`` tell apart several of one type."""
+        return e.make(
+            data,
+            id=self.new_id("evt", data.TYPE, *parts),
+            workspace_id=self.workspace_id,
+            at=self.now,
+            actor=self.caller.actor,
+            cause=self.request_id,
+        )
+
+
+@dataclass(slots=True)
+class Reply:
+    """What a handler answers; ``status`` if it is not the operation's own."""
+
+    data: Any = None
+    status: int | None = None
+    headers: dict[str, str] | None = None
+
+
+Handle = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An endpoint.
+
+    ``response`` is the type of the answer (None: no content) and ``also`` those of other good
+    statuses. ``problems`` are the codes beyond those every operation can answer with. ``further``
+    looks at a body that failed validation for what else is wrong with it; ``lenient`` reads a body
+    whose items are judged one by one.
+    """
+
+    name: str
+    method: str
+    path: str
+    tag: str
+    scope: Scope
+    handle: Handle
+    status: int
+    response: Any
+    summary: str
+    description: str
+    request: type[Body] | None = None
+    query: type[Query] = Query
+    body_required: bool = True
+    problems: Sequence[str] = ()
+    also: Mapping[int, Any] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
+    further: Callable[[Call, Any, frozenset[str]], Awaitable[list[FieldError]]] | None = None
+    lenient: Callable[[bytes], Any] | None = None
+    paged: bool = False
+    location: str | None = None
+
+    @property
+    def path_names(self) -> list[str]:
+        """The names in the path, in order."""
+        return _PATH_NAME.findall(self.path)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether an Idempotency-Key is honoured."""
+        return self.method in ("POST", "PATCH")

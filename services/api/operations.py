@@ -1,0 +1,27 @@
+"""All operations of the API, in the order of its documentation. Two that share a path's shape are
+listed with the literal one first: the first that matches serves."""
+
+from __future__ import annotations
+
+from services.api.operation import Operation
+from services.api.routes import (
+    account,
+    contacts,
+    conversations,
+    messages,
+    phones,
+    simulated,
+    sms,
+    webhooks,
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    *sms.OPERATIONS,
+    *messages.OPERATIONS,
+    *conversations.OPERATIONS,
+    *contacts.OPERATIONS,
+    *simulated.OPERATIONS,
+    *phones.OPERATIONS,
+    *webhooks.OPERATIONS,
+    *account.OPERATIONS,
+)

@@ -1,0 +1,49 @@
+"""Log → what the API shows. The only writer of these tables; pure.
+
+tables.py has the rows; one module per entity has a function per event type, listed in its APPLY.
+"""
+
+from __future__ import annotations
+
+from services.api.project import account, contact, message, phone, webhook
+from services.api.project.tables import TABLES
+from shared import events as e
+from shared.projector import Projection
+from shared.rows import Rows
+
+FILTERS = (
+    "workspace.>",
+    "api_key.>",
+    "contact.>",
+    "conversation.>",
+    "phone.>",
+    "send.>",
+    "sms.accepted.>",
+    "sms.submitted.>",
+    "sms.sent.>",
+    "sms.delivered.>",
+    "sms.failed.>",
+    "sms.unknown.>",
+    "sms.cancelled.>",
+    "reply.received.>",
+    "webhook.endpoint_saved.>",
+    "webhook.endpoint_removed.>",
+    "webhook.endpoint_disabled.>",
+    "webhook.attempted.>",
+)
+
+APPLY = {
+    **account.APPLY,
+    **phone.APPLY,
+    **contact.APPLY,
+    **message.APPLY,
+    **webhook.APPLY,
+}
+
+
+def apply(rows: Rows, seq: int, event: e.Event) -> None:
+    """One event into rows. KeyError for a type that FILTERS lets in and nobody handles."""
+    APPLY[type(event.data)](rows, seq, event, event.data)
+
+
+PROJECTION = Projection("api", FILTERS, TABLES, apply)

@@ -1,0 +1,56 @@
+"""What sending must know, read once for all requests of a workspace that wait at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.api.decide import Handset, Recipient
+from services.api.gather import Gather
+from shared.sql import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Contacts, phones and messages that a request names."""
+
+    contacts: Sequence[str]
+    phones: Sequence[str] = ()
+    messages: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Facts:
+    """Those of them that exist."""
+
+    contacts: dict[str, Recipient] = field(default_factory=dict)
+    phones: dict[str, Handset] = field(default_factory=dict)
+    messages: dict[str, Any] = field(default_factory=dict)
+
+
+class Reader:
+    """Answers needs in rounds."""
+
+    def __init__(self, db: Database, sql: Any) -> None:
+        self._db, self._sql = db, sql
+        self._line: Gather[Need, Facts] = Gather(self._serve)
+
+    async def facts(self, workspace_id: str, need: Need) -> Facts:
+        """What is known about everything ``need`` names, and maybe about more."""
+        return await self._line.ask(workspace_id, need)
+
+    async def _serve(self, workspace_id: str, needs: Sequence[Need]) -> Sequence[Facts]:
+        facts = Facts()
+        contacts = list({one for need in needs for one in need.contacts})
+        phones = list({one for need in needs for one in need.phones})
+        messages = list({one for need in needs for one in need.messages})
+        for row in await self._db.tenant_fetch(self._sql.recipients, workspace_id, contacts):
+            facts.contacts[row["id"]] = Recipient(*row)
+        if phones or messages:
+            async with self._db.tenant(workspace_id) as db:
+                for row in await db.fetch(self._sql.handsets, phones) if phones else ():
+                    facts.phones[row["id"]] = Handset(*row)
+                for row in await db.fetch(self._sql.messages_by_id, messages) if messages else ():
+                    facts.messages[row["id"]] = row
+        return [facts] * len(needs)

@@ -1,0 +1,210 @@
+-- What the API shows: rows folded from the log by services/api/project. Rebuilt at will.
+
+CREATE TABLE workspace (
+    workspace_id text PRIMARY KEY,
+    name text NOT NULL,
+    timezone text NOT NULL,
+    region text NOT NULL,
+    quiet_start text,
+    quiet_end text,
+    failover_s integer CHECK (failover_s >= 0),
+    campaign_failover_s integer NOT NULL CHECK (campaign_failover_s >= 0),
+    resend_unknown boolean NOT NULL,
+    help_text text,
+    opt_out_text text,
+    acknowledged jsonb,
+    seq bigint NOT NULL,                 -- its newest workspace.* event: what a change is guarded by
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    CHECK ((quiet_start IS NULL) = (quiet_end IS NULL))
+);
+
+CREATE TABLE api_key (
+    id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    name text NOT NULL,
+    mode text NOT NULL CHECK (mode IN ('live', 'test')),
+    hash text NOT NULL UNIQUE CHECK (length(hash) = 64),
+    last_four text NOT NULL,
+    scopes jsonb NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX api_key_listed ON api_key (workspace_id, created_at DESC, id DESC)
+    WHERE revoked_at IS NULL;
+
+CREATE TABLE phone (
+    id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    label text NOT NULL,
+    state text NOT NULL CHECK (state IN ('online', 'late', 'offline')),
+    state_at timestamptz NOT NULL,
+    paired boolean NOT NULL,
+    simulated boolean NOT NULL,
+    manufacturer text NOT NULL,
+    model text NOT NULL,
+    android text NOT NULL,
+    app_version text NOT NULL,
+    sims jsonb NOT NULL,
+    min_gap_s integer NOT NULL CHECK (min_gap_s >= 0),
+    daily_cap integer NOT NULL CHECK (daily_cap >= 0),
+    warmup boolean NOT NULL,
+    jitter_s integer NOT NULL CHECK (jitter_s >= 0),
+    acknowledged jsonb,
+    seq bigint NOT NULL,                 -- its newest phone.* event
+    paired_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX phone_listed ON phone (workspace_id, created_at DESC, id DESC) WHERE paired;
+
+-- A row for everybody who was ever written to or wrote, also before anybody saved them.
+CREATE TABLE contact (
+    id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    number text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('number', 'short_code', 'alphanumeric')),
+    generation integer NOT NULL CHECK (generation >= 0),
+    saved boolean NOT NULL,              -- somebody gave it a name; else it exists by its messages
+    opted_out boolean NOT NULL,
+    first_name text,
+    last_name text,
+    email text,
+    company text,
+    tags jsonb,
+    custom_fields jsonb,
+    timezone text,
+    consent jsonb,                       -- {state, source, at, message_id} as last put on record
+    seq bigint NOT NULL,                 -- its newest contact.* event, 0 before the first
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+CREATE INDEX contact_listed ON contact (workspace_id, created_at DESC, id DESC);
+CREATE INDEX contact_opted_out ON contact (workspace_id, created_at DESC, id DESC) WHERE opted_out;
+CREATE INDEX contact_number ON contact (workspace_id, number COLLATE "C");
+
+-- What sending must know of contacts, in one round trip: it sets whose rows may be seen (row-level
+-- security applies within, as to everything a tenant reads) and reads them.
+CREATE FUNCTION recipients(workspace text, ids text[])
+    RETURNS TABLE (id text, number text, kind text, opted_out boolean, timezone text)
+    LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('app.workspace_id', workspace, true);
+    RETURN QUERY SELECT c.id, c.number, c.kind, c.opted_out, c.timezone
+                   FROM contact c WHERE c.id = ANY (ids);
+END $$;
+
+-- What a contact is found by: each word of its names, folded, and each tag with # before it.
+-- A table and not a full-text index, because under row-level security PostgreSQL uses an index only
+-- for operators marked leakproof: comparisons are, LIKE, @@ and @> are not.
+CREATE TABLE contact_word (
+    workspace_id text NOT NULL,
+    word text COLLATE "C" NOT NULL CHECK (word <> ''),
+    contact_id text NOT NULL,
+    created_at timestamptz NOT NULL,     -- the contact's, so that a tag's list comes in its order
+    PRIMARY KEY (workspace_id, word, contact_id)
+);
+CREATE INDEX contact_word_listed
+    ON contact_word (workspace_id, word, created_at DESC, contact_id DESC);
+
+-- One per contact with messages; its id is the contact's, as cnv_.
+CREATE TABLE conversation (
+    contact_id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    state text NOT NULL CHECK (state IN ('open', 'closed')),
+    unread integer NOT NULL CHECK (unread >= 0),
+    last_message_id text NOT NULL,
+    last_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX conversation_listed ON conversation (workspace_id, last_at DESC, contact_id DESC);
+CREATE INDEX conversation_state ON conversation (workspace_id, state, last_at DESC, contact_id DESC);
+CREATE INDEX conversation_unread ON conversation (workspace_id, last_at DESC, contact_id DESC)
+    WHERE unread > 0;
+
+CREATE TABLE message (
+    id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    contact_id text NOT NULL,
+    direction text NOT NULL CHECK (direction IN ('outbound', 'inbound')),
+    state text NOT NULL CHECK (state IN (
+        'queued', 'dispatched', 'accepted', 'submitted', 'sent', 'delivered',
+        'rejected', 'cancelled', 'expired', 'failed', 'unknown', 'received')),
+    number text NOT NULL,                -- the other party's
+    body text NOT NULL,
+    parts smallint NOT NULL CHECK (parts >= 0),
+    attempt smallint NOT NULL CHECK (attempt >= 0),
+    seen smallint NOT NULL,              -- which facts of this attempt are here: bits of project/message.py
+    test boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    source text,
+    phone_id text,                       -- the phone that carries it, or that was asked for
+    subscription_id integer,
+    waiting_reason text,
+    waiting_until timestamptz,
+    error_class text,
+    error_code text,
+    error_detail text,
+    category text,
+    client_ref text,
+    campaign_id text,
+    send_at timestamptz,
+    expires_at timestamptz,
+    cancel_requested boolean,
+    CHECK ((direction = 'inbound') = (state = 'received')),
+    CHECK (waiting_reason IS NULL OR state IN ('queued', 'unknown', 'failed')),
+    CHECK (waiting_until IS NULL OR waiting_reason IS NOT NULL)
+);
+CREATE INDEX message_listed ON message (workspace_id, created_at DESC, id DESC);
+CREATE INDEX message_of_contact ON message (contact_id, created_at DESC, id DESC);
+CREATE INDEX message_of_phone ON message (phone_id, created_at DESC, id DESC);
+CREATE INDEX message_in_state ON message (workspace_id, state, created_at DESC, id DESC);
+
+-- Every fact about a message, in the order of the log.
+CREATE TABLE timeline (
+    message_id text NOT NULL,
+    seq bigint NOT NULL,
+    workspace_id text NOT NULL,
+    at timestamptz NOT NULL,
+    type text NOT NULL,
+    detail json,
+    PRIMARY KEY (message_id, seq)
+);
+
+CREATE TABLE endpoint (
+    id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    url text NOT NULL,
+    types jsonb NOT NULL,
+    enabled boolean NOT NULL,
+    ordered boolean NOT NULL,
+    description text NOT NULL,
+    disabled_reason text,
+    seq bigint NOT NULL,                 -- its newest webhook.endpoint_* event
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    CHECK (enabled OR disabled_reason IS NOT NULL)
+);
+CREATE INDEX endpoint_listed ON endpoint (workspace_id, created_at DESC, id DESC);
+
+CREATE TABLE attempt (
+    id text PRIMARY KEY,
+    workspace_id text NOT NULL,
+    endpoint_id text NOT NULL,
+    delivery_id text NOT NULL,
+    event_id text NOT NULL,
+    event_type text NOT NULL,
+    attempt integer NOT NULL,
+    trigger text NOT NULL,
+    outcome text NOT NULL,
+    url text NOT NULL,
+    duration_ms integer NOT NULL,
+    status integer,
+    error text,
+    response text,
+    next_at timestamptz,
+    at timestamptz NOT NULL
+);
+CREATE INDEX attempt_listed ON attempt (endpoint_id, at DESC, id DESC);

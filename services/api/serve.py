@@ -1,0 +1,45 @@
+"""Wiring of services/api: the frame calls these (shared/service.py)."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from services.api import dispatch
+from services.api.act import Sweeper
+from services.api.api import Api
+from services.api.operations import OPERATIONS
+from services.api.routes.site import Site
+from shared.service import Context
+from shared.worker import Actor
+
+API = "api"  # where the context keeps it
+# Objects made per request die young; looking at the oldest generations for them only takes time.
+GC_THRESHOLDS = (20_000, 50, 100)
+
+
+def routes(app: web.Application, context: Context) -> None:
+    """Every operation and page into ``app``."""
+    api = context.extra[API] = Api(context)
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, dispatch.handler(api, operation))
+    Site(OPERATIONS, api.public_url).add_to(app)
+
+
+def actors(context: Context) -> Sequence[Actor]:
+    """What only the leading instance does."""
+    return [Sweeper(context)]
+
+
+async def start(context: Context) -> None:
+    """Begin what runs beside the requests."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    await context.extra[API].start()
+
+
+async def stop(context: Context) -> None:
+    """End it."""
+    await context.extra[API].stop()
