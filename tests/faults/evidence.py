@@ -127,7 +127,11 @@ class Evidence:
         return found
 
     def _story(self, message_id: str) -> str:
-        return ", ".join(f"{seq}:{ev.type}" for seq, ev in self.of_message[message_id]) or "nothing"
+        told = [
+            f"{seq}:{ev.type} {getattr(ev.data, 'reason', '')}".strip()
+            for seq, ev in self.of_message[message_id]
+        ]
+        return ", ".join(told) or "nothing"
 
     def _unheard(self) -> list[str]:
         told = {
