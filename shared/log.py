@@ -90,10 +90,12 @@ class _Ack(msgspec.Struct):
 class _Append:
     __slots__ = ("deadline", "done", "guard", "id", "payload", "sent_at", "subject")
 
-    def __init__(self, event: Event, guard: Guard | None, done: asyncio.Future[int]) -> None:
-        self.subject = event.subject
-        self.payload = encode(event)
-        self.id = event.id
+    def __init__(
+        self, subject: str, payload: bytes, id: str, guard: Guard | None, done: asyncio.Future[int]
+    ) -> None:
+        self.subject = subject
+        self.payload = payload
+        self.id = id
         self.guard = guard
         self.done = done
         self.sent_at = 0.0
@@ -233,11 +235,20 @@ class Log:
 
     def submit(self, event: Event, guard: Guard | None = None) -> asyncio.Future[int]:
         """Put ``event`` in line; the future ends as ``append`` does. Order in, order stored."""
+        return self._line_up(event.subject, encode(event), event.id, guard)
+
+    def restore(self, subject: str, id: str, payload: bytes) -> asyncio.Future[int]:
+        """As ``submit``, for an event that a log held before: its bytes stay as they were."""
+        return self._line_up(subject, payload, id, None)
+
+    def _line_up(
+        self, subject: str, payload: bytes, id: str, guard: Guard | None
+    ) -> asyncio.Future[int]:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if not self.nc.is_connected:
             done.set_exception(LogUnavailable("no connection to NATS"))
             return done
-        self._waiting.append(_Append(event, guard, done))
+        self._waiting.append(_Append(subject, payload, id, guard, done))
         self._kick.set()
         self._busy.set()
         return done
@@ -260,9 +271,14 @@ class Log:
     async def _publish_batch(self) -> None:
         entries: list[_Append] = []
         size = 0
+        subjects: dict[str, set[str]] = {}  # key, the last token → what the batch writes under it
         while self._waiting and len(entries) < BATCH_MAX and size < BATCH_BYTES_MAX:
+            entry = self._waiting[0]
+            if entry.guard is not None and _is_guarded(entry.guard.subject, subjects):
+                break  # the server does not hold a batch against itself: it goes with the next one
             entries.append(self._waiting.popleft())
-            size += len(entries[-1].payload)
+            size += len(entry.payload)
+            subjects.setdefault(entry.subject.rpartition(".")[2], set()).add(entry.subject)
         if len(entries) == 1:
             await self._publish_alone(entries[0])
             return
@@ -432,6 +448,22 @@ class Log:
         """Hear no more of it, whether connected or not."""
         with contextlib.suppress(nats.errors.Error, OSError):
             await subscription.unsubscribe()
+
+
+def _is_guarded(guard: str, subjects: dict[str, set[str]]) -> bool:
+    """Whether ``guard`` covers one of ``subjects``, which are grouped by their last token."""
+    last = guard.rpartition(".")[2]
+    groups = subjects.values() if last in ("*", ">") else [subjects.get(last, set())]
+    return any(_covers(guard, subject) for group in groups for subject in group)
+
+
+def _covers(guard: str, subject: str) -> bool:
+    wanted, tokens = guard.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        wanted, tokens = wanted[:-1], tokens[: len(wanted) - 1]
+    return len(wanted) == len(tokens) and all(
+        w in ("*", t) for w, t in zip(wanted, tokens, strict=True)
+    )
 
 
 def _finish(entry: _Append, seq: int) -> None:

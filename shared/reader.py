@@ -3,16 +3,21 @@
 An ephemeral, ack-none pull consumer; requests are outstanding before events come, so that an event
 is pushed the moment it is stored. A gap in the consumer's own sequence, a silence, a reconnect or
 an answer that says the consumer is gone means: begin again behind the last event handed out.
+
+With more than one filter the server looks through every subject of a block for every event it
+finds there: 2,000 to 3,000 a second, where the whole stream comes at 30,000 to 150,000. So a reader
+that is far behind reads everything and picks out its own, and filters only near the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +36,9 @@ HEARTBEAT_S = 5
 SILENCE_S = 12.0  # neither event nor heartbeat for so long: make the consumer anew
 INACTIVE_S = 60  # the server forgets an abandoned consumer after this
 RETRY_S = 0.2
+SIFT_ABOVE = 2000  # events behind: fewer are there in a second whichever way they are read
+SIFT_SHARE = 10  # the whole stream comes so many times faster than what is filtered out of it
+NEAR_END = 1000  # events of any kind: from here on the filters are cheap
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,15 @@ async def read(
     while True:
         try:
             cursor = await _Cursor.open(log, stream, filters, after, last_per_subject)
+            if len(filters) > 1 and await _worth_sifting(log, stream, after, cursor.pending):
+                await cursor.close()
+                async with contextlib.aclosing(
+                    _sift(log, stream, filters, after, cursor.pending)
+                ) as sifted:
+                    async for batch, reached in sifted:
+                        yield batch
+                        after = reached
+                continue
         except LogUnavailable:
             await asyncio.sleep(RETRY_S)
             continue
@@ -75,6 +92,40 @@ async def read(
         finally:
             await cursor.close()
         await asyncio.sleep(RETRY_S)
+
+
+async def _worth_sifting(log: Log, stream: str, after: int, pending: int) -> bool:
+    """Whether so many of the events after ``after`` are wanted that all may as well be read."""
+    if pending < SIFT_ABOVE:
+        return False
+    info = await log.api(f"STREAM.INFO.{stream}")
+    return info["state"]["last_seq"] - after < pending * SIFT_SHARE
+
+
+async def _sift(
+    log: Log, stream: str, filters: Sequence[str], after: int, pending: int
+) -> AsyncGenerator[tuple[Batch, int], None]:
+    """Batches of what is under ``filters``, and the sequence reached, until the end is near."""
+    wanted = _matcher(filters)
+    cursor = await _Cursor.open(log, stream, (), after, False)
+    try:
+        async with contextlib.aclosing(cursor.batches()) as batches:
+            async for batch in batches:
+                records = [record for record in batch.records if wanted(record.subject)]
+                pending = max(1, pending - len(records))  # 0 would say that the end is reached
+                after = batch.records[-1].seq if batch.records else after
+                yield Batch(records, pending), after
+                if batch.pending < NEAR_END:
+                    return
+    finally:
+        await cursor.close()
+
+
+def _matcher(filters: Sequence[str]) -> Callable[[str], object]:
+    """Tells whether a subject is under one of ``filters`` (``*`` one token, ``>`` the rest)."""
+    tokens = {"*": r"[^.]+", ">": ".+"}
+    patterns = (r"\.".join(tokens.get(t, re.escape(t)) for t in f.split(".")) for f in filters)
+    return re.compile("|".join(patterns)).fullmatch
 
 
 async def history(

@@ -132,6 +132,14 @@ class Database:
                 raise
             await db.execute("COMMIT")
 
+    async def tenant_fetch(self, statement: str, *args: Any) -> list[asyncpg.Record]:
+        """The rows of one statement that itself sets whose rows it sees: a single round trip.
+
+        Only for a call of a function that begins with set_config('app.workspace_id', …, true);
+        any other statement sees no row.
+        """
+        return await self._tenant.fetch(statement, *args)
+
     async def close(self) -> None:
         """Close both pools, at once where a query hangs."""
         for pool in (self.owner, self._tenant):

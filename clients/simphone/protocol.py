@@ -39,7 +39,7 @@ def decode(raw: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Malformed(f"not a {kind.__name__}: {type(error).__name__}") from None
+        raise Malformed(f"no {kind.__name__}: {type(error).__name__}") from None
 
 
 class SendCommand(msgspec.Struct, frozen=True):
@@ -79,7 +79,9 @@ class Paired(msgspec.Struct, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    seq: int
+    """An entry the gateway set aside; `seq` is None where it could not read one."""
+
+    seq: int | None = None
     code: str = "rejected"
 
 

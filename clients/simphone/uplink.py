@@ -227,7 +227,7 @@ class Uplink:
         for rejected in ack.rejected:
             self._around.counters.rejected += 1
             log.warning(
-                "phone %s: journal entry %d rejected: %s",
+                "phone %s: journal entry %s rejected: %s",
                 phone.phone_id,
                 rejected.seq,
                 rejected.code[:60],
