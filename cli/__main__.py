@@ -103,11 +103,12 @@ def _in_words(error: Exception) -> CommandError | None:
     import asyncpg
 
     from cli.embedded_process import StackError
+    from clients.simphone.errors import SimphoneError
     from shared.errors import EightMsError, NoAnswer, Refused
     from shared.vault import VaultError
 
     match error:
-        case StackError() | VaultError():
+        case StackError() | VaultError() | SimphoneError():
             return CommandError(str(error))
         case NoAnswer():
             return CommandError(f"{error}.", "`eightms lag` shows which services run.")

@@ -112,12 +112,14 @@ def _line(record: Record, as_json: bool, private: bool) -> str:
     except UndecodableEvent:
         return f"{record.seq:>9,}  {at}  {record.subject}  (this version cannot read it)"
     words = " ".join(_fields(event, private))
-    return f"{record.seq:>9,}  {at}  {event.type:<24}  {_actor(event)}  {words}"
+    return f"{record.seq:>9,}  {at}  {event.type:<24}  {words}{_actor(event, words)}"
 
 
-def _actor(event: Event) -> str:
+def _actor(event: Event, words: str) -> str:
     actor = event.actor
-    return f"by {actor.id}" if actor.kind in ("system", "phone") else f"by {actor.kind} {actor.id}"
+    if actor.id in words:
+        return ""  # a phone's own fact
+    return f"  by {actor.id}" if actor.kind == "system" else f"  by {actor.kind} {actor.id}"
 
 
 def _fields(event: Event, private: bool) -> Iterator[str]:

@@ -26,19 +26,16 @@ def filters(subjects: Sequence[str], workspace: str | None) -> list[str]:
 
 def _distinct(wanted: list[str]) -> list[str]:
     """Without those that others cover. UsageError for two that overlap, which NATS refuses."""
-    kept: list[str] = []
-    for one in dict.fromkeys(wanted):
-        if not any(one != other and _covers(other, one) for other in wanted):
-            kept.append(one)
+    kept = [
+        one
+        for one in dict.fromkeys(wanted)
+        if not any(one != other and _overlap(other, one, wide_only=True) for other in wanted)
+    ]
     for n, one in enumerate(kept):
         for other in kept[n + 1 :]:
             if _overlap(one, other):
                 raise UsageError(f"{one} and {other} overlap.", "Ask for one after the other.")
     return kept
-
-
-def _covers(wide: str, narrow: str) -> bool:
-    return _overlap(wide, narrow, wide_only=True)
 
 
 def _overlap(a: str, b: str, *, wide_only: bool = False) -> bool:

@@ -26,6 +26,7 @@ BODY_MAX_BYTES = 1024 * 1024
 RETRY_AFTER_S = 1
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 M = TypeVar("M", bound=pydantic.BaseModel)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)  # of every request inside the frame
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,7 +53,7 @@ def json_response(
 
 def problem_response(problem: Problem, request: web.Request) -> web.Response:
     """The problem as application/problem+json, with the request's id."""
-    document = problem.document(request.app[FRAME].problem_base, request.get("request_id"))
+    document = problem.document(request.app[FRAME].problem_base, request.get(REQUEST_ID))
     return web.Response(
         body=_encode(document),
         status=problem.status,
@@ -64,7 +65,7 @@ def problem_response(problem: Problem, request: web.Request) -> web.Response:
 @web.middleware
 async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.perf_counter()
-    request_id = request["request_id"] = ids.new("req")
+    request_id = request[REQUEST_ID] = ids.new("req")
     try:
         response = await handler(request)
     except Problem as problem:

@@ -401,7 +401,11 @@ class Log:
         except LogUnavailable as error:
             if "already in use" not in str(error):
                 raise
-            await self.api("STREAM.UPDATE." + STREAM, STREAM_CONFIG)
+            info = await self.api("STREAM.INFO." + STREAM)
+            await self.api(
+                "STREAM.UPDATE." + STREAM,
+                STREAM_CONFIG | {"metadata": info["config"].get("metadata", {})},
+            )
 
     async def api(self, subject: str, body: Any = None, timeout: float = 5.0) -> dict[str, Any]:
         """A JetStream API request; its JSON answer, or LogUnavailable with the server's words."""

@@ -70,36 +70,36 @@ async def read(
     while True:
         try:
             cursor = await _Cursor.open(log, stream, filters, after, last_per_subject)
-            if len(filters) > 1 and await _worth_sifting(log, stream, after, cursor.pending):
-                await cursor.close()
-                async with contextlib.aclosing(
-                    _sift(log, stream, filters, after, cursor.pending)
-                ) as sifted:
-                    async for batch, reached in sifted:
-                        yield batch
-                        after = reached
-                continue
         except LogUnavailable:
             await asyncio.sleep(RETRY_S)
             continue
         try:
+            if not last_per_subject and await _worth_sifting(log, stream, cursor, after):
+                sifted = _sift(log, stream, filters, after, cursor.pending)
+                async with contextlib.aclosing(sifted) as batches:
+                    async for batch, reached in batches:
+                        yield batch
+                        after = reached
+                continue
             async with contextlib.aclosing(cursor.batches()) as batches:
                 async for batch in batches:
                     yield batch
                     if batch.records:
                         after = batch.records[-1].seq
                         last_per_subject = False
+        except LogUnavailable:
+            pass
         finally:
             await cursor.close()
         await asyncio.sleep(RETRY_S)
 
 
-async def _worth_sifting(log: Log, stream: str, after: int, pending: int) -> bool:
+async def _worth_sifting(log: Log, stream: str, cursor: _Cursor, after: int) -> bool:
     """Whether so many of the events after ``after`` are wanted that all may as well be read."""
-    if pending < SIFT_ABOVE:
+    if len(cursor.filters) < 2 or cursor.pending < SIFT_ABOVE:
         return False
     info = await log.api(f"STREAM.INFO.{stream}")
-    return info["state"]["last_seq"] - after < pending * SIFT_SHARE
+    return info["state"]["last_seq"] - after < cursor.pending * SIFT_SHARE
 
 
 async def _sift(
@@ -142,8 +142,11 @@ async def history(
 
 
 class _Cursor:
-    def __init__(self, log: Log, stream: str, name: str, pending: int) -> None:
+    def __init__(
+        self, log: Log, stream: str, name: str, filters: Sequence[str], pending: int
+    ) -> None:
         self.log, self.stream, self.name, self.pending = log, stream, name, pending
+        self.filters = filters
         self.inbox = log.nc.new_inbox()
         self.got: deque[Record] = deque()
         self.wake = asyncio.Event()
@@ -174,7 +177,7 @@ class _Cursor:
         info = await log.api(
             f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
         )
-        cursor = cls(log, stream, name, info["num_pending"])
+        cursor = cls(log, stream, name, filters, info["num_pending"])
         cursor.sub = await log.subscribe(cursor.inbox, cursor.received)
         log.on_reconnect.append(cursor.reconnected)
         return cursor

@@ -14,7 +14,9 @@ actor's bookkeeping) are left alone, and are not compared by ``eightms verify``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -50,12 +52,10 @@ class Table(Generic[R]):
         self.name, self.row, self.key = name, row, key
         self.by, self.keys, self.insert_only = by, keys, insert_only
         self.columns = row.__struct_fields__
+        self.key_of: Callable[[R], Key] = _tuple_of(key)
+        """The key of a row."""
 
-    def key_of(self, row: R) -> Key:
-        """The key of ``row``."""
-        return tuple(getattr(row, column) for column in self.key)
-
-    @property
+    @cached_property
     def load_sql(self) -> str:
         """Rows by key; one array parameter per key column."""
         names = ", ".join(f"t.{c}" for c in self.columns)
@@ -66,7 +66,7 @@ class Table(Generic[R]):
         keys = ", ".join(self.key)
         return f"SELECT {names} FROM {self.name} t JOIN unnest({arrays}) AS k({keys}) ON {on}"
 
-    @property
+    @cached_property
     def save_sql(self) -> str:
         """Insert or replace rows given as one JSON array."""
         names = ", ".join(self.columns)
@@ -81,7 +81,7 @@ class Table(Generic[R]):
             f"ON CONFLICT ({', '.join(self.key)}) DO {action}"
         )
 
-    @property
+    @cached_property
     def remove_sql(self) -> str:
         """Delete rows by key; one array parameter per key column."""
         arrays = ", ".join(f"${n}::text[]" for n in range(1, len(self.key) + 1))
@@ -112,7 +112,8 @@ class Rows:
         self.saved: dict[str, dict[Key, Any]] = {}
         self._rows: dict[str, dict[Key, Any]] = {t.name: {} for t in self.tables}
         self._changed: dict[str, dict[Key, Any]] = {t.name: {} for t in self.tables}
-        self._plan: dict[type[Data], list[tuple[Table[Any], tuple[str, ...]]]] = {}
+        self._plan: dict[type[Data], list[tuple[Table[Any], Callable[[Event], Any]]]] = {}
+        self._keyed = [(t, t.keys) for t in self.tables if t.keys is not None]
 
     # -- for apply -------------------------------------------------------------------------------
 
@@ -155,21 +156,25 @@ class Rows:
 
     def _keys(self, event: Event) -> Iterable[tuple[Table[Any], Key]]:
         data: Data = event.data
-        plan = self._plan.get(type(data))
+        kind = type(data)
+        plan = self._plan.get(kind)
         if plan is None:
-            fields = {*data.__struct_fields__, "workspace_id"}
-            plan = [(t, t.by) for t in self.tables if t.by and fields.issuperset(t.by)]
-            self._plan[type(data)] = plan
-        for table, by in plan:
-            key = tuple(
-                event.workspace_id if name == "workspace_id" else getattr(data, name) for name in by
-            )
+            plan = self._plan[kind] = self._planned(kind)
+        for table, key_of in plan:
+            key = key_of(event)
             if None not in key:
                 yield table, key
-        for table in self.tables:
-            if table.keys is not None:
-                for key in table.keys(event):
-                    yield table, key
+        for table, keys in self._keyed:
+            for key in keys(event):
+                yield table, key
+
+    def _planned(self, kind: type[Data]) -> list[tuple[Table[Any], Callable[[Event], Any]]]:
+        fields = {*kind.__struct_fields__, "workspace_id"}
+        return [
+            (t, _tuple_of([n if n == "workspace_id" else f"data.{n}" for n in t.by]))
+            for t in self.tables
+            if t.by and fields.issuperset(t.by)
+        ]
 
     async def load(self, db: Any, events: Iterable[Event]) -> None:
         """Read every row the events touch that is not at hand yet."""
@@ -178,8 +183,9 @@ class Rows:
         missing: dict[str, set[Key]] = {}
         for event in events:
             for table, key in self._keys(event):
-                if key not in self._rows[table.name] and table.name not in self._whole:
-                    missing.setdefault(table.name, set()).add(key)
+                name = table.name
+                if key not in self._rows[name] and name not in self._whole:
+                    missing.setdefault(name, set()).add(key)
         for table in self.tables:
             keys = missing.get(table.name)
             if not keys:
@@ -223,6 +229,12 @@ class Rows:
         """Every row at hand of ``table``: what a test looks at."""
         rows = {**self._rows[table.name], **self._changed[table.name]}
         return [row for row in rows.values() if row is not None]
+
+
+def _tuple_of(names: Sequence[str]) -> Callable[[Any], Any]:
+    """What reads these attributes (dotted ones too) as a tuple, without a loop in Python."""
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda of: (get(of),)
 
 
 def _json(rows: list[Any]) -> str:

@@ -36,6 +36,7 @@ from shared.vault import KeyRing
 from shared.worker import Actor, Worker
 
 DRAIN_S = 10.0
+AGAIN_S = 0.5  # between two tries to begin, while PostgreSQL comes and goes
 BACKLOG = 4096  # phones that come back all at once
 FRESH_S = 60.0  # rows older than this are too old to decide by; half the log's duplicate window
 
@@ -247,12 +248,14 @@ async def _start(
     """Migrated, connected, nothing running yet. ``waits`` is told what it waits for."""
     name = service.projection.service
     slog = structlog.get_logger()
-    admin = await sql.wait_for_database(settings.database_url, name)
-    try:
-        await sql.migrate(admin, name, say=lambda text: slog.info("migrated", file=text))
-    finally:
-        await admin.close()
-    db = await sql.Database.open(settings.database_url, name)
+    while True:
+        try:
+            await _migrate(settings.database_url, name)
+            db = await sql.Database.open(settings.database_url, name)
+            break
+        except sql.UNREACHABLE as error:  # it went away again meanwhile
+            slog.warning("waiting for PostgreSQL", error=type(error).__name__)
+            await asyncio.sleep(AGAIN_S)
     waits("NATS")
     log = await Log.connect(settings.nats_url, name)
     bus = Bus(log)
@@ -262,6 +265,15 @@ async def _start(
     metrics.gauge("leading", "1 while this instance leads", lambda: projector.status.leading)
     metrics.gauge("projected_events", "Events projected here", lambda: projector.status.events)
     return Context(settings, log, bus, db, projector, keys, metrics, SystemClock())
+
+
+async def _migrate(url: str, name: str) -> None:
+    slog = structlog.get_logger()
+    admin = await sql.wait_for_database(url, name)
+    try:
+        await sql.migrate(admin, name, say=lambda text: slog.info("migrated", file=text))
+    finally:
+        await admin.close()
 
 
 async def _launch(service: Service, context: Context) -> list[asyncio.Task[None]]:

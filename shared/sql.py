@@ -42,6 +42,7 @@ UNREACHABLE = (
     asyncpg.CrashShutdownError,  # another connection's process crashed: all begin again
     asyncpg.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted
+    asyncpg.InternalClientError,  # the connection went away in the middle of a conversation
 )
 
 MIGRATION = """

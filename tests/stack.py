@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +32,12 @@ from shared import auth, events, ids
 from shared.errors import LogUnavailable
 from shared.events import Event
 from tests.machinery import SERVICES, Machinery
+from tests.programs import ROOT
 
 __all__ = ["NO_ANSWER", "SERVICES", "Answer", "Stack", "Workspace"]
 
 PAIRING_BATCH = 50
+COMMAND_TIMEOUT_S = 120.0
 OPS = events.Actor("system", "tests")
 UNLIMITED = {"min_gap_s": 0, "daily_cap": 1_000_000, "warmup": False}
 NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError, LogUnavailable)
@@ -103,6 +107,28 @@ class Stack(Machinery):
             for event in self.events("phone.online", "phone.late", "phone.offline")
         }
         return {phone for phone, state in states.items() if state == "phone.online"}
+
+    async def command(self, *arguments: str) -> tuple[int, str, str]:
+        """``eightms …`` against this stack: exit code, output, errors."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "cli",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={"PATH": os.environ.get("PATH", os.defpath), **self.environment("ops")},
+        )
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            out, errors = await process.communicate()
+        return process.returncode or 0, out.decode(), errors.decode()
+
+    async def verify(self) -> None:
+        """``eightms verify`` of every service that runs. AssertionError where a table differs."""
+        code, out, errors = await self.command("verify", *self.services)
+        assert code == 0, f"{out}\n{errors}\n{self.report()}"
 
     def report(self) -> str:
         """What the log counts and what each part last said."""

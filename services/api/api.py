@@ -134,7 +134,7 @@ class Api:
     # -- writing ---------------------------------------------------------------------------------
 
     async def append(self, call: Call, data: e.Data, *parts: str) -> int:
-        """Store an event of this request and wait, within bounds, for our own rows; its sequence."""
+        """Store an event of this request and wait, within bounds, for our rows; its sequence."""
         seq = await self.log.append(call.event(data, *parts))
         await self.projector.passed(seq, OWN_WRITE_S)
         return seq

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 import pydantic
+import structlog
 from aiohttp import hdrs, web
 
 from services.api.api import Api, not_found
@@ -20,8 +21,9 @@ from services.api.shapes.fields import Query
 from services.api.validation import FieldError, field_errors, read_query, refusal
 from shared import ids
 from shared.errors import Refused
-from shared.http import BODY_MAX_BYTES
+from shared.http import BODY_MAX_BYTES, REQUEST_ID
 from shared.problems import Problem
+from shared.sql import UNREACHABLE
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 KEY_HEADER = "Idempotency-Key"
@@ -49,7 +51,7 @@ def handler(api: Api, operation: Operation) -> Handler:
             if not ids.is_id(prefix, path[name]):
                 raise not_found()
         raw = await _read(request, operation)
-        call = Call(api, operation, caller, path, no_query, None, request["request_id"], now)
+        call = Call(api, operation, caller, path, no_query, None, request[REQUEST_ID], now)
         errors: list[FieldError] = []
         if request.query_string or no_query is None:
             call.query, errors = read_query(operation.query, request.query)
@@ -131,7 +133,7 @@ async def _once(call: Call, key: str, request: web.Request, raw: bytes) -> web.S
     try:
         answer = await _answer(call)
     except BaseException:
-        await desk.release(workspace_id, claim)
+        await _settle(call, claim, None)
         raise
     await _settle(call, claim, answer)
     return web.Response(
@@ -159,12 +161,15 @@ def _passed_on(refused: Refused) -> Problem:
     return Problem.from_document(refused.problem)
 
 
-async def _settle(call: Call, claim: Claim, answer: Answer) -> None:
+async def _settle(call: Call, claim: Claim, answer: Answer | None) -> None:
+    """Keep the answer, or give the key free. What was done is done and what failed has failed,
+    also if that cannot be written down: then a repeat hears "still running" for a minute."""
     desk = call.api.idempotency
-    if answer.status >= 500 or answer.status == 429:
-        await desk.release(call.workspace_id, claim)
-    else:
-        await desk.keep(call.workspace_id, claim, answer)
+    keep = answer is not None and answer.status < 500 and answer.status != 429
+    try:
+        await desk.settle(call.workspace_id, claim, answer if keep else None)
+    except UNREACHABLE as error:
+        structlog.get_logger().warning("answer not kept", error=type(error).__name__)
 
 
 def _response(operation: Operation, reply: Reply) -> web.Response:

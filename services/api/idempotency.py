@@ -104,13 +104,10 @@ class Idempotency:
             raise result
         return result
 
-    async def keep(self, workspace_id: str, claim: Claim, answer: Answer) -> None:
-        """Store the answer; from here on it is what a repeat gets."""
+    async def settle(self, workspace_id: str, claim: Claim, answer: Answer | None) -> None:
+        """Keep the answer: from here on a repeat gets it. None: it failed on our side, and the
+        same request may be made again at once."""
         await self._answers.ask(workspace_id, _Done(claim, answer))
-
-    async def release(self, workspace_id: str, claim: Claim) -> None:
-        """It failed on our side: the same request may be made again at once."""
-        await self._answers.ask(workspace_id, _Done(claim, None))
 
     async def _claim(
         self, workspace_id: str, wanted: Sequence[Claim]
@@ -154,7 +151,7 @@ class Idempotency:
         if row is None:  # released and swept between two statements: as good as running
             return _running()
         if row["fingerprint"] != claim.fingerprint:
-            return _reused()
+            return reused()
         if row["status"] is None:
             return _running()
         return _decode(self._keys.open(row["answer"], _context(workspace_id, claim)))
@@ -192,7 +189,7 @@ def _context(workspace_id: str, claim: Claim) -> str:
 
 
 def _other(claim: Claim, first: bytes) -> Problem:
-    return _running() if claim.fingerprint == first else _reused()
+    return _running() if claim.fingerprint == first else reused()
 
 
 def _running() -> Problem:
@@ -204,7 +201,8 @@ def _running() -> Problem:
     )
 
 
-def _reused() -> Problem:
+def reused() -> Problem:
+    """422: the key came with another request before."""
     detail = "This Idempotency-Key was used with another request. Use a new key for a new request."
     error = {"header": "Idempotency-Key", "code": "idempotency_key_reused", "detail": detail}
     return Problem(422, "idempotency_key_reused", detail, errors=[error])

@@ -69,12 +69,14 @@ class Workspace(Struct):
 
 def _texts(event: Event) -> Iterable[Key]:
     if isinstance(event.data, (events.SmsReceived, events.ReplyReceived)):
-        yield (event.data.message_id,)
+        return ((event.data.message_id,),)
+    return ()
 
 
 def _contacts(event: Event) -> Iterable[Key]:
     if isinstance(event.data, (events.Consent, events.ReplyReceived)):
-        yield (event.data.contact_id,)
+        return ((event.data.contact_id,),)
+    return ()
 
 
 INCOMING = Table("incoming", Incoming, keys=_texts)

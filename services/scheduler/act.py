@@ -9,14 +9,17 @@ decided is *flying* until its event is projected; nothing is decided twice meanw
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from services.scheduler import decide, record
 from services.scheduler.desk import account_of, handset_of, text_of
+from services.scheduler.flights import Flight, Flights
 from shared import events as e
 from shared.errors import Conflict, EightMsError
 from shared.log import Guard
@@ -44,17 +47,20 @@ class Dispatcher:
         )
         self._log = structlog.get_logger()
         self._running = False
+        self._missed: list[Saved] | None = None
         self._reset()
         context.projector.on_rows.append(self._rows_changed)
         context.projector.on_commit.append(lambda wake: self._projected(wake.seq))
 
     def _reset(self) -> None:
         self._accounts: dict[str, decide.Account] = {}
+        self._rows: dict[str, decide.Handset] = {}  # phones as their rows say
+        # The same with what is flying on top: what the next decision must be based on.
         self._phones: dict[str, dict[str, decide.Handset]] = {}
         self._active: dict[str, str] = {}  # queue → workspace
         self._timed: set[str] = set()  # active because a timer rang: look for the next one too
         self._timers: list[tuple[float, str, str]] = []
-        self._flying: dict[str, _Flight] = {}  # message → its undecided outcome
+        self._flying = Flights()
         self._open = True
         self._expiry_at = 0.0
 
@@ -63,18 +69,24 @@ class Dispatcher:
     async def start(self) -> None:
         """Load phones and the queues that have somebody in line."""
         self._reset()
-        async with self._c.db.owner.acquire() as db:
-            for row in await db.fetch(self._sql.all_workspaces):
-                self._accounts[row["id"]] = account_of(row)
-            for row in await db.fetch(self._sql.all_phones):
-                self._phones.setdefault(row["workspace_id"], {})[row["id"]] = handset_of(row)
-            now = self._c.clock.now()
-            for row in await db.fetch(self._sql.active_queues):
-                if row["wake_at"] <= now:
-                    self._activate(row["queue"], row["workspace_id"])
-                self._timed.add(row["queue"])
-                self._ring(row["wake_at"], row["queue"], row["workspace_id"])
+        missed = self._missed = []  # what is committed while we load, older than what we loaded
+        try:
+            async with self._c.db.owner.acquire() as db:
+                for row in await db.fetch(self._sql.all_workspaces):
+                    self._accounts[row["id"]] = account_of(row)
+                for row in await db.fetch(self._sql.all_phones):
+                    self._admit(handset_of(row))
+                now = self._c.clock.now()
+                for row in await db.fetch(self._sql.active_queues):
+                    if row["wake_at"] <= now:
+                        self._activate(row["queue"], row["workspace_id"])
+                    self._timed.add(row["queue"])
+                    self._ring(row["wake_at"], row["queue"], row["workspace_id"])
+        finally:
+            self._missed = None
         self._running = True
+        for saved in missed:
+            self._rows_changed(saved)
 
     async def stop(self) -> None:
         """What flies lands or is decided again by the next leader: its ids make that harmless."""
@@ -90,6 +102,8 @@ class Dispatcher:
     # -- what the projection tells ---------------------------------------------------------------
 
     def _rows_changed(self, saved: Saved) -> None:
+        if self._missed is not None:
+            self._missed.append(saved)
         if not self._running:
             return
         now = self._c.clock.now()
@@ -97,7 +111,7 @@ class Dispatcher:
             self._accounts[row.id] = account_of(row)
             self._activate(row.id, row.id)
         for row in saved.get("phone", {}).values():
-            self._phone_changed(row)
+            self._admit(handset_of(row))
         for row in saved.get("message", {}).values():
             if row.state == "waiting":
                 if row.wake_at <= now:
@@ -108,15 +122,11 @@ class Dispatcher:
             elif row.state == "open":
                 self._open = True
 
-    def _phone_changed(self, row: object) -> None:
-        phone = handset_of(row)
-        self._phones.setdefault(phone.account, {})[phone.id] = phone
+    def _admit(self, phone: decide.Handset) -> None:
+        """A phone's row is new or changed."""
+        self._rows[phone.id] = phone
+        self._recount(phone.id)
         account = self._accounts.get(phone.account)
-        for flight in self._flying.values():  # decided on this phone, not in its row yet
-            if flight.phone_id == phone.id and account is not None:
-                phone.dispatched(flight.at, flight.parts, flight.command_id, account.zone)
-        self._activate(phone.id, phone.account)
-        self._activate(phone.account, phone.account)
         if phone.state == "offline" and account is not None:
             for after_s in (account.failover_s, account.campaign_failover_s):
                 if after_s is not None:
@@ -125,12 +135,33 @@ class Dispatcher:
                     lease = phone.state_at + timedelta(seconds=max(after_s, self._limits.lease_s))
                     self._ring(lease, phone.id, phone.account)
 
+    def _recount(self, phone_id: str) -> None:
+        """The phone as its row says, and what flies to it counted once more on top.
+
+        Never corrected by hand: a flight may have landed twice, nowhere, or before we hear of it.
+        """
+        row = self._rows.get(phone_id)
+        if row is None:
+            return
+        phone = dataclasses.replace(row, recent=list(row.recent))
+        account = self._account(row.account)
+        for flight in self._flying.to_phone(phone_id):
+            phone.dispatched(flight.at, flight.parts, flight.command_id, account.zone)
+        self._phones.setdefault(row.account, {})[phone_id] = phone
+        self._activate(phone_id, row.account)
+        self._activate(row.account, row.account)
+
     def _projected(self, position: int) -> None:
-        landed = [m for m, f in self._flying.items() if f.seq is not None and f.seq <= position]
-        for message_id in landed:
-            flight = self._flying.pop(message_id)
-            if flight.held_up:
-                self._activate(flight.queue, flight.workspace_id)
+        self._over(self._flying.landed(position))
+
+    def _over(self, flights: Iterable[Flight]) -> None:
+        """These are over: their phones are counted anew, and who waited for them is looked at."""
+        ended = [flight for flight in flights if self._flying.end(flight)]
+        for phone_id in {flight.phone_id for flight in ended if flight.phone_id}:
+            self._recount(phone_id)
+        for flight in ended:
+            for queue, workspace_id in flight.held_up.items():
+                self._activate(queue, workspace_id)
 
     # -- one step --------------------------------------------------------------------------------
 
@@ -158,27 +189,24 @@ class Dispatcher:
         for queue in queues:
             del self._active[queue]
             self._timed.discard(queue)
-        moving = [q for q, w in queues.items() if self._may_move(q, w, now)]
-        stuck = [q for q in queues if q not in moving]
-        heads = [*moving, *(q for q in stuck if q in timed)]
-        async with self._c.db.owner.acquire() as db:
-            rows = list(await db.fetch(self._sql.candidates, heads, now, HEAD)) if heads else []
-            if stuck:
-                rows += await db.fetch(self._sql.unexplained, stuck, HEAD)
-            if timed:
-                for row in await db.fetch(self._sql.next_wake, timed, now):
-                    self._ring(row["wake_at"], row["queue"], queues[row["queue"]])
-            for queue in set(timed) & set(stuck):
-                await self._recall(db, queue, queues[queue], now)
+        # As of before the rows are read: what lands meanwhile is in memory, not in these rows.
+        flying, in_the_air = self._flying.now()
+        try:
+            rows = await self._heads(queues, timed, now)
+        except BaseException:
+            self._active = queues | self._active  # nobody has looked at them yet
+            self._timed.update(timed)
+            raise
         texts: dict[str, list[decide.Text]] = {}
         seen: set[str] = set()
         counts: dict[str, int] = {}
-        in_the_air = {f.contact_id: f for f in self._flying.values() if f.contact_id}
         for row in rows:
             counts[row["queue"]] = counts.get(row["queue"], 0) + 1
-            flight = self._flying.get(row["id"]) or in_the_air.get(row["contact_id"])
-            if flight is not None:
-                flight.hold_up(row["queue"], row["workspace_id"])
+            flight = flying.get(row["id"]) or in_the_air.get(row["contact_id"])
+            if flight is not None and flight.over:
+                self._activate(row["queue"], row["workspace_id"])
+            elif flight is not None:
+                flight.held_up[row["queue"]] = row["workspace_id"]
             elif row["id"] not in seen:
                 seen.add(row["id"])
                 texts.setdefault(row["workspace_id"], []).append(text_of(row))
@@ -193,6 +221,26 @@ class Dispatcher:
         for queue, count in counts.items():
             if count >= HEAD and queue in went:
                 self._activate(queue, queues[queue])  # the line goes on behind the head
+
+    async def _heads(
+        self, queues: Mapping[str, str], timed: Sequence[str], now: datetime
+    ) -> list[Any]:
+        """The texts to look at; of queues whose timer rang also when the next one is due."""
+        moving = [q for q, w in queues.items() if self._may_move(q, w, now)]
+        stuck = [q for q in queues if q not in moving]
+        heads = [*moving, *(q for q in stuck if q in timed)]
+        rows: list[Any] = []
+        async with self._c.db.owner.acquire() as db:
+            if heads:
+                rows += await db.fetch(self._sql.candidates, heads, now, HEAD)
+            if stuck:
+                rows += await db.fetch(self._sql.unexplained, stuck, HEAD)
+            if timed:
+                for row in await db.fetch(self._sql.next_wake, timed, now):
+                    self._ring(row["wake_at"], row["queue"], queues[row["queue"]])
+            for queue in set(timed) & set(stuck):
+                await self._recall(db, queue, queues[queue], now)
+        return rows
 
     def _may_move(self, queue: str, workspace_id: str, now: datetime) -> bool:
         phones = self._phones.get(workspace_id, {})
@@ -290,53 +338,32 @@ class Dispatcher:
         guard: Guard | None = None,
         phone_id: str | None = None,
     ) -> None:
-        command_id = event.data.command_id if phone_id else ""
-        flight = _Flight(text, event.at, phone_id, command_id)
-        self._flying[text.id] = flight
+        flight = Flight(text.id, event.at)
+        if phone_id is not None:
+            flight = Flight(
+                text.id,
+                event.at,
+                parts=text.parts,
+                contact_id=text.contact_id,
+                phone_id=phone_id,
+                command_id=event.data.command_id,
+            )
+        self._flying.begin(flight)
         future = self._c.log.submit(event, guard)
-        future.add_done_callback(lambda done: self._landed(text, flight, done))
+        future.add_done_callback(lambda done: self._answered(text, flight, done))
 
-    def _landed(self, text: decide.Text, flight: _Flight, done: asyncio.Future[int]) -> None:
+    def _answered(self, text: decide.Text, flight: Flight, done: asyncio.Future[int]) -> None:
         error = None if done.cancelled() else done.exception()
         if error is None and not done.cancelled():
             flight.seq = done.result()
             self._projected(self._c.projector.status.position)
             return
-        self._flying.pop(text.id, None)
-        phone = self._phones.get(text.workspace_id, {}).get(flight.phone_id or "")
-        if phone is not None:  # the slot was not used after all
-            phone.in_flight = max(0, phone.in_flight - 1)
-            phone.sent_today = max(0, phone.sent_today - 1)
-            phone.recent = [r for r in phone.recent if r[0] != flight.at]
+        self._over([flight])  # the slot was not used after all
         if not isinstance(error, Conflict):
             kind = type(error).__name__ if isinstance(error, EightMsError) else repr(type(error))
             self._log.warning("not recorded, will decide again", error=kind)
         self._ring(self._c.clock.now() + timedelta(milliseconds=20), text.queue, text.workspace_id)
         self._open = True
-
-
-class _Flight:
-    """A decision on its way: to the log, then back into our rows."""
-
-    __slots__ = (
-        "at", "command_id", "contact_id", "held_up", "parts", "phone_id", "queue", "seq",
-        "workspace_id",
-    )  # fmt: skip
-
-    def __init__(
-        self, text: decide.Text, at: datetime, phone_id: str | None, command_id: str
-    ) -> None:
-        self.at, self.phone_id, self.command_id = at, phone_id, command_id
-        self.parts, self.seq = text.parts, None
-        self.contact_id = text.contact_id if phone_id else ""
-        self.queue, self.workspace_id = text.queue, text.workspace_id
-        self.held_up = False
-
-    seq: int | None
-
-    def hold_up(self, queue: str, workspace_id: str) -> None:
-        """Something in ``queue`` waits for this flight: look there again when it has landed."""
-        self.held_up, self.queue, self.workspace_id = True, queue, workspace_id
 
 
 def _line(text: decide.Text) -> tuple[int, datetime]:

@@ -11,6 +11,7 @@ not yet in its rows. After a crash what was not recorded is sent again, under th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,13 +32,14 @@ from shared.service import Context
 from shared.sql import queries
 from shared.vault import VaultError
 
-SLOTS = 128  # attempts under way; each may hold 64 KiB of answer and a socket
+SLOTS = 128  # requests under way; each may hold 64 KiB of answer and a socket
+UNRECORDED_MAX = 1024  # attempts under way or made and not yet in the log: what a crash may repeat
 SLOTS_FAILING = 32  # of those, for endpoints that keep failing
 PER_ENDPOINT = 10
 PER_FAILING_ENDPOINT = 1  # to see whether it is back, without holding up anybody
 FAILING_AFTER = 3  # failures in a row
-FULL_S = 0.1  # when to look again if every slot is taken; a commit usually comes first
-RECORD_RETRY_S = 0.5  # when the log is away; the slot stays taken, so that nothing new is sent
+FULL_S = 1.0  # when to look again if no lane has room; an attempt usually ends sooner
+RECORD_RETRY_S = 0.5  # when the log is away
 NEVER = 1 << 62  # a sequence that no log reaches
 STOP_S = 5.0  # for attempts under way to end and be recorded, before they are given up
 
@@ -48,8 +50,9 @@ sql = queries("services.webhooks")
 class Lane:
     """What is known of an endpoint in this term."""
 
-    running: int = 0
+    running: int = 0  # requests
     failures: int = 0  # in a row
+    timer: datetime | None = None  # when to look at it again by the clock
 
     @property
     def failing(self) -> bool:
@@ -75,9 +78,10 @@ class Deliverer:
 
     def _reset(self) -> None:
         self._lanes: dict[str, Lane] = {}
+        self._stirred = asyncio.Event()  # a request ended or something was committed
         self._look: dict[str, None] = {}  # lanes that may have something due, longest wait first
         self._timers: list[tuple[datetime, str]] = []  # when a lane has something due
-        self._busy: set[str] = set()  # deliveries under way
+        self._busy: set[str] = set()  # deliveries whose attempt is under way or not yet recorded
         self._done: dict[
             str, int
         ] = {}  # recorded at this sequence, which the rows may not hold yet
@@ -88,6 +92,7 @@ class Deliverer:
         for endpoint_id in wake.hints:
             if endpoint_id != "*":  # a term begins, and start() looks at everything
                 self._look[endpoint_id] = None
+        self._stirred.set()
 
     # -- a term ----------------------------------------------------------------------------------
 
@@ -115,22 +120,29 @@ class Deliverer:
 
     async def step(self) -> float | None:
         """Start what is due and has room; seconds until more is due, None for "when woken"."""
+        self._stirred.clear()
         now = self._context.clock.now()
         reached = self._context.projector.status.position
         self._done = {id: seq for id, seq in self._done.items() if seq > reached}
         while self._timers and self._timers[0][0] <= now:
-            self._look[heapq.heappop(self._timers)[1]] = None
+            endpoint_id = heapq.heappop(self._timers)[1]
+            self._lanes[endpoint_id].timer = None
+            self._look[endpoint_id] = None
         rooms = self._rooms()
         if rooms:
             await self._claim(rooms, now)
-        if self._look:
-            return FULL_S
+        if self._look:  # lanes without room, or with more than they had room for
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), FULL_S)
+            return 0
         return (self._timers[0][0] - now).total_seconds() if self._timers else None
 
     def _rooms(self) -> dict[str, int]:
         """How many deliveries each lane may start now, the lane that waited longest first."""
-        free = SLOTS - len(self._busy)
-        failing = SLOTS_FAILING - sum(x.running for x in self._lanes.values() if x.failing)
+        lanes = self._lanes.values()
+        free = SLOTS - sum(lane.running for lane in lanes)
+        free = min(free, UNRECORDED_MAX - len(self._busy))
+        failing = SLOTS_FAILING - sum(lane.running for lane in lanes if lane.failing)
         rooms: dict[str, int] = {}
         for endpoint_id in self._look:
             lane = self._lanes.setdefault(endpoint_id, Lane())
@@ -168,7 +180,14 @@ class Deliverer:
             if count == rooms[endpoint_id]:
                 self._look[endpoint_id] = None
             elif endpoint_id in later:
-                heapq.heappush(self._timers, (later[endpoint_id], endpoint_id))
+                self._set_timer(endpoint_id, later[endpoint_id])
+
+    def _set_timer(self, endpoint_id: str, at: datetime) -> None:
+        """Look at a lane at a time. An earlier timer stays, and finds out what is due then."""
+        lane = self._lanes[endpoint_id]
+        if lane.timer is None or at < lane.timer:
+            lane.timer = at
+            heapq.heappush(self._timers, (at, endpoint_id))
 
     # -- one attempt -----------------------------------------------------------------------------
 
@@ -179,12 +198,11 @@ class Deliverer:
         self._busy.add(due.delivery_id)
         task = asyncio.create_task(self._attempt(due, lane, record["body"], record["sealed"]))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(done, due, lane))
+        task.add_done_callback(lambda done: self._ended(done, due))
 
-    def _ended(self, task: asyncio.Task[None], due: Due, lane: Lane) -> None:
+    def _ended(self, task: asyncio.Task[None], due: Due) -> None:
         self._tasks.discard(task)
         self._busy.discard(due.delivery_id)
-        lane.running -= 1
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # A fault of ours: not again in this term, lest it goes round and round.
@@ -194,11 +212,15 @@ class Deliverer:
     async def _attempt(
         self, due: Due, lane: Lane, body: str | None, sealed: Iterable[bytes] | None
     ) -> None:
-        result = await self._post(due, body, sealed)
+        try:
+            result = await self._post(due, body, sealed)
+        finally:
+            lane.running -= 1
+            self._stirred.set()
+        lane.failures = 0 if result.delivered else lane.failures + 1
         now = self._context.clock.now()
         seq = await self._record(outcome(due, result, body or "", self._schedule_s, now))
         self._done[due.delivery_id] = seq
-        lane.failures = 0 if result.delivered else lane.failures + 1
         self._count(result)
 
     async def _post(self, due: Due, body: str | None, sealed: Iterable[bytes] | None) -> Result:

@@ -13,7 +13,7 @@ delivery is opened for it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -38,6 +38,7 @@ PRUNE_EVERY = timedelta(minutes=5)  # of the log's time: little at once, so that
 PRUNE_MAX = 20_000  # rows of a table in one go; four million a day is 14,000 in five minutes
 BACKLOG_MAX = 100_000  # open deliveries of one endpoint; what comes then is exhausted at once
 REPLAY_MAX = 10_000  # deliveries opened by one replay (as Svix); a later `since` opens the rest
+FIRST = datetime(2000, 1, 1, tzinfo=UTC)  # due before all that waits: somebody is looking
 
 sql = queries("services.webhooks")
 
@@ -132,21 +133,23 @@ _ALL = "all"
 
 
 def _workspaces(event: Event) -> Iterable[Key]:
-    yield (event.workspace_id,)
+    return ((event.workspace_id,),)
 
 
 def _payloads(event: Event) -> Iterable[Key]:
     if event.type in _TYPES or isinstance(event.data, events.WebhookTestRequested):
-        yield (event.id,)
+        return ((event.id,),)
+    return ()
 
 
 def _messages(event: Event) -> Iterable[Key]:
     if isinstance(event.data, events.SmsFact):
-        yield (event.data.message_id,)
+        return ((event.data.message_id,),)
+    return ()
 
 
 def _pruned(_: Event) -> Iterable[Key]:
-    yield (_ALL,)
+    return ((_ALL,),)
 
 
 ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
@@ -156,7 +159,15 @@ PAYLOAD = Table("payload", Payload, ("event_id",), keys=_payloads)
 DELIVERY = Table("delivery", Delivery, by=("delivery_id",))
 ATTEMPT = Table("attempt", Attempt, insert_only=True)
 PRUNED = Table("pruned", Pruned, keys=_pruned)
-TABLES: tuple[Table[Any], ...] = (ENDPOINT, SUBSCRIPTION, MESSAGE, PAYLOAD, DELIVERY, ATTEMPT, PRUNED)
+TABLES: tuple[Table[Any], ...] = (
+    ENDPOINT,
+    SUBSCRIPTION,
+    MESSAGE,
+    PAYLOAD,
+    DELIVERY,
+    ATTEMPT,
+    PRUNED,
+)
 
 
 def apply(rows: Rows, seq: int, event: Event) -> None:
@@ -245,6 +256,7 @@ def _open(
 ) -> None:
     """A new delivery of ``event``; one too many for the endpoint is exhausted from the start."""
     full = not _backlog(rows, event.workspace_id, endpoint_id, +1)
+    due = FIRST if trigger == "test" else event.at
     delivery = Delivery(
         id=ids.derive("dlv", endpoint_id, event.id),
         workspace_id=event.workspace_id,
@@ -258,7 +270,7 @@ def _open(
         trigger=trigger,
         opened_by=event.id,
         attempt=0,
-        next_at=None if full else event.at,
+        next_at=None if full else due,
         status=None,
         error="backlog_full" if full else None,
     )
@@ -404,7 +416,7 @@ def _resend(rows: Rows, event: Event, data: events.WebhookResendRequested) -> No
         return
     rows.edit(DELIVERY, data.delivery_id)
     delivery.state, delivery.trigger, delivery.opened_by = "open", "resend", event.id
-    delivery.attempt, delivery.next_at, delivery.status, delivery.error = 0, event.at, None, None
+    delivery.attempt, delivery.next_at, delivery.status, delivery.error = 0, FIRST, None, None
     rows.hint(endpoint.id)
 
 

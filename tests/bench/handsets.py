@@ -1,7 +1,7 @@
 """Simulated phones in a process of their own, asked over a pipe.
 
-The phones are clients/simphone: the same journal, the same protocol. Their clock and ours are one
-(CLOCK_MONOTONIC is the machine's), so the time a frame was read compares with when it was asked for.
+The phones are clients/simphone: the same journal, the same protocol. Their clock and ours are one,
+CLOCK_MONOTONIC, so the time a frame was read compares with the time it was asked for.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ import asyncio
 from tests.bench import load, texts
 from tests.bench.account import Account
 from tests.bench.handsets import Handsets
-from tests.bench.readings import Finding, ms, percentile, spread
+from tests.bench.readings import Finding, percentile, spread
 from tests.bench.stack import Stack, shares
 
 P50_MAX_S, P99_MAX_S, BUSY_P99_MAX_S = 0.005, 0.008, 0.025
@@ -37,7 +37,7 @@ async def measure(stack: Stack, account: Account, handsets: Handsets, seconds: f
         finding.remarks += [
             f"at {per_s}/s, shares of a core: {used}, simulated phones {phones:.0f} %, "
             f"load generator {outcome.core_share():.0f} %",
-            f"at {per_s}/s the load generator was late by p99 {ms(percentile(outcome.lateness(), 99))}",
+            f"at {per_s}/s, the load generator late by: {spread(outcome.lateness())}",
         ]
     return finding
 

@@ -33,10 +33,10 @@ _READ_BYTES = 1 << 18
 
 @dataclass(slots=True)
 class Outcome:
-    """What the load saw. Times are perf_counter seconds, one per request in order of their number."""
+    """What the load saw. Times are perf_counter seconds, one for each request, in their order."""
 
     due: array[float] = field(default_factory=lambda: array("d"))
-    sent: array[float] = field(default_factory=lambda: array("d"))
+    noticed: array[float] = field(default_factory=lambda: array("d"))  # that it was due
     answered: array[float] = field(default_factory=lambda: array("d"))
     statuses: dict[int, int] = field(default_factory=dict[int, int])
     first_refusal: bytes = b""
@@ -50,7 +50,7 @@ class Outcome:
 
     def lateness(self) -> list[float]:
         """Seconds the generator itself was behind its plan."""
-        return [sent - due for due, sent in zip(self.due, self.sent, strict=True)]
+        return [at - due for due, at in zip(self.due, self.noticed, strict=True)]
 
     def count(self, begin: float, end: float) -> int:
         """How many were answered between two times."""
@@ -106,14 +106,13 @@ class _Driver:
         self._expected = expected_status
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def send(self, due: float, request: bytes) -> None:
+    def send(self, due: float, noticed: float, request: bytes) -> None:
         """Send on an idle connection."""
         connection = self.idle.popleft()
         out = self.outcome
         connection.number = len(out.due)
-        now = time.perf_counter()
         out.due.append(due)
-        out.sent.append(now)
+        out.noticed.append(noticed)
         out.answered.append(0.0)
         self.busy.append(connection)
         connection.socket.sendall(request)
@@ -184,14 +183,14 @@ def paced(
     driver = _Driver(port, connections, expected_status)
     begin = time.perf_counter() + 0.05
     total, number = int(per_s * seconds), 0
-    waiting: deque[float] = deque()
+    waiting: deque[tuple[float, float]] = deque()
     while number < total or waiting:
         now = time.perf_counter()
         while number < total and (due := begin + number / per_s) <= now:
-            waiting.append(due)
+            waiting.append((due, now))
             number += 1
         while waiting and driver.idle:
-            driver.send(waiting.popleft(), next(requests))
+            driver.send(*waiting.popleft(), next(requests))
         if number < total:
             driver.receive(max(0.0, begin + number / per_s - time.perf_counter()))
         else:
@@ -212,7 +211,8 @@ def flat_out(
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         while driver.idle:
-            driver.send(time.perf_counter(), next(requests))
+            now = time.perf_counter()
+            driver.send(now, now, next(requests))
         driver.receive(0.1)
     return driver.finish()
 

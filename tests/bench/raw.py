@@ -1,4 +1,4 @@
-"""What the parts give by themselves on this machine, in this run: the limits the ratios refer to."""
+"""What the parts give by themselves on this machine, in this run: what the ratios refer to."""
 
 import asyncio
 import multiprocessing

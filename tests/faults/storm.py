@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from shared.events import Event
-from tests.faults.evidence import Arrived, Endpoint, Evidence, Radio, told
+from tests.faults.evidence import Arrived, Endpoint, Evidence, Radio, Wish, told
 from tests.faults.load import Load
 from tests.stack import Stack
 
@@ -81,6 +81,33 @@ class Storm:
                 return
             assert time.monotonic() < deadline, self.message(missing)
             await asyncio.sleep(LOOK_S)
+
+    async def restart_everything(self) -> None:
+        """Every service once more, in good order, and a last message all the way: who has
+        something to repeat repeats it now."""
+        await self.stack.stop(*self.stack.ports)
+        await self.stack.bring_up(*self.stack.ports)
+        last = await self.stack.send("+14085550123", "the last one")
+        self.load.wishes[last["id"]] = Wish("+14085550123", "the last one")
+        await self.settle()
+
+    async def compare_api(self) -> None:
+        """What the API shows of every message is what the log says."""
+        evidence = self.evidence(self.stack.seen)
+        shown: dict[str, str] = {}
+        path = "/v1/messages?limit=100"
+        while path:
+            answer = await self.stack.api("GET", path)
+            assert answer.status == 200, self.message([str(answer.body)])
+            shown |= {m["id"]: m["state"] for m in answer.body["data"]}
+            cursor = answer.body["next_cursor"]
+            path = f"/v1/messages?limit=100&cursor={cursor}" if cursor else ""
+        wrong = [
+            f"{message_id} is shown as {shown.get(message_id)}, is {evidence.end_of(message_id)}"
+            for message_id in self.load.wishes
+            if shown.get(message_id) != evidence.end_of(message_id)
+        ]
+        assert not wrong, self.message(wrong)
 
     async def count(self) -> None:
         """Everything once, nothing lost, nothing invented, nothing failed in a way of its own."""

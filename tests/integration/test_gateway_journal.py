@@ -57,8 +57,7 @@ async def test_the_whole_way_of_a_text(world: Gateways) -> None:
     dispatch = (await world.events("send.dispatched"))[0]
     assert {event.cause for event in found} == {dispatch.id}
     assert {event.data.contact_id for event in found} == {command.contact_id}
-    (row,) = await world.rows("SELECT journal_head FROM phone")
-    assert row["journal_head"] == 4
+    await until(lambda: world.rows("SELECT 1 FROM phone WHERE journal_head = 4"))
     assert await world.rows("SELECT * FROM offer") == []
 
 

@@ -258,7 +258,9 @@ async def test_appends_that_nobody_acknowledges_end_in_time(
     log = await Log.connect(nats_server.url(), "test")
     with pytest.raises(LogUnavailable):  # there is no stream
         await log.append(note(0))
-    results = await asyncio.gather(*(log.append(note(n)) for n in range(30)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(log.append(note(n)) for n in range(30)), return_exceptions=True
+    )
     assert {type(result) for result in results} == {LogUnavailable}
     await log.ensure_stream()
     assert await log.append(note(1)) == 1

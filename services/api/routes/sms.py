@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import pydantic
 
 from services.api import decide
 from services.api.decide import FieldError, Recipient
+from services.api.idempotency import KEPT, reused
 from services.api.operation import Call, Operation, Reply
 from services.api.reading import Facts, Need
 from services.api.shapes import messages as shapes
@@ -23,7 +24,8 @@ from shared.problems import Problem
 # the log already: whoever asks within the next moments of a longer lag gets a 404 and asks again.
 READ_BACK_S = 0.25
 GENERATION = 0  # of a contact; grows when a person is erased
-REUSED_AFTER_S = 24 * 3600  # an Idempotency-Key this old names a new request
+REUSED_AFTER = KEPT  # an Idempotency-Key that comes again after its time names a new request
+ITEM = "\x1f"  # no key holds it: sets a bulk request's message ids apart from those of single ones
 
 Problems = list[FieldError]
 
@@ -32,25 +34,19 @@ async def send(call: Call) -> Reply:
     """POST /v1/sms/send."""
     wish: shapes.SendRequest = call.body
     api = call.api
-    recipient = await _recipient(call, wish)
-    message_id = _message_id(call, "")
-    facts = await api.reader.facts(
-        call.workspace_id, _need([wish], [recipient], [message_id] if call.key else [])
-    )
+    workspace = await api.workspace(call.workspace_id)
+    recipient = _addressed(call, wish, workspace["region"])
+    message_ids = [_message_id(call, "")]
+    facts = await api.reader.facts(call.workspace_id, _need(call, [wish], [recipient], message_ids))
     if call.query.dry_run:
         return await _dry_run(call, wish, recipient, facts)
-    earlier = facts.messages.get(message_id)
-    if earlier is not None:
-        if (call.now - earlier["created_at"]).total_seconds() < REUSED_AFTER_S:
-            return _already(call, wish, recipient, earlier)
-        message_id = _message_id(call, earlier["created_at"].isoformat())
-    data = _accept(call, wish, recipient, facts, message_id)
-    if not isinstance(data, e.SendRequested):
-        raise decide.problem(data)
-    event = call.event(data)
-    seq = await api.log.submit(event)
-    await api.projector.passed(seq, READ_BACK_S)
-    message = shapes.requested(event, data)
+    made = _made(call, wish, recipient, facts, message_ids[0])
+    if isinstance(made, Problem):
+        raise made
+    message, event = made
+    if event is not None:
+        seq = await api.log.submit(event)
+        await api.projector.passed(seq, READ_BACK_S)
     return Reply(shapes.SendAnswer(message), headers={"Location": f"/v1/messages/{message.id}"})
 
 
@@ -60,41 +56,34 @@ async def send_bulk(call: Call) -> Reply:
     api = call.api
     workspace = await api.workspace(call.workspace_id)
     region: str = workspace["region"]
-    recipients = [None if isinstance(w, Problem) else _addressed(call, w, region) for w in wishes]
-    message_ids = [_message_id(call, f"\x1f{n}") for n in range(len(wishes))]
-    facts = await api.reader.facts(
-        call.workspace_id, _need(wishes, recipients, message_ids if call.key else [])
-    )
+    good = {n: wish for n, wish in enumerate(wishes) if not isinstance(wish, Problem)}
+    recipients = {n: _addressed(call, wish, region) for n, wish in good.items()}
+    message_ids = {n: _message_id(call, f"{ITEM}{n}") for n in good}
+    need = _need(call, good.values(), recipients.values(), message_ids.values())
+    facts = await api.reader.facts(call.workspace_id, need)
     results: list[shapes.Accepted | shapes.Refused] = []
     appended: list[asyncio.Future[int]] = []
-    for n, (wish, recipient) in enumerate(zip(wishes, recipients, strict=True)):
-        if isinstance(wish, Problem) or recipient is None:
-            results.append(_refused(call, wish if isinstance(wish, Problem) else _nobody()))
+    for n, wish in enumerate(wishes):
+        made = (
+            wish
+            if isinstance(wish, Problem)
+            else _made(call, wish, recipients[n], facts, message_ids[n], str(n))
+        )
+        if isinstance(made, Problem):
+            results.append(_refused(call, made))
             continue
-        earlier = facts.messages.get(message_ids[n])
-        if earlier is not None:
-            results.append(shapes.Accepted(shapes.message(earlier)))
-            continue
-        data = _accept(call, wish, recipient, facts, message_ids[n])
-        if not isinstance(data, e.SendRequested):
-            results.append(_refused(call, decide.problem(data)))
-            continue
-        event = call.event(data, str(n))
-        appended.append(api.log.submit(event))
-        results.append(shapes.Accepted(shapes.requested(event, data)))
+        message, event = made
+        if event is not None:
+            appended.append(api.log.submit(event))
+        results.append(shapes.Accepted(message))
     if appended:
         seqs = await asyncio.gather(*appended)
-        await api.projector.passed(seqs[-1], READ_BACK_S)
+        await api.projector.passed(max(seqs), READ_BACK_S)
     accepted = sum(isinstance(result, shapes.Accepted) for result in results)
     return Reply(shapes.BulkAnswer(results, accepted, len(results) - accepted))
 
 
 # -- whom ----------------------------------------------------------------------------------------
-
-
-async def _recipient(call: Call, wish: shapes.SendRequest) -> Recipient | FieldError | str:
-    workspace = await call.api.workspace(call.workspace_id)
-    return _addressed(call, wish, workspace["region"])
 
 
 def _addressed(call: Call, wish: shapes.SendRequest, region: str) -> Recipient | FieldError | str:
@@ -123,14 +112,17 @@ def _known(recipient: Recipient | FieldError | str, facts: Facts) -> Recipient |
     return found
 
 
-def _need(wishes: Sequence[Any], recipients: Sequence[Any], message_ids: Sequence[str]) -> Need:
+def _need(
+    call: Call, wishes: Iterable[Any], recipients: Iterable[Any], message_ids: Iterable[str]
+) -> Need:
     contacts = [
         r.id if isinstance(r, Recipient) else r
         for r in recipients
         if isinstance(r, (Recipient, str))
     ]
-    phones = [w.phone_id for w in wishes if not isinstance(w, Problem) and w.phone_id is not None]
-    return Need(contacts, phones, message_ids)
+    phones = [wish.phone_id for wish in wishes if wish.phone_id is not None]
+    # Only a message whose id is derived can be there already.
+    return Need(contacts, phones, [] if call.key is None else list(message_ids))
 
 
 # -- what ----------------------------------------------------------------------------------------
@@ -141,6 +133,30 @@ def _message_id(call: Call, salt: str) -> str:
     if call.key is None:
         return ids.new("msg")
     return ids.message_id(call.api.identity_key, call.workspace_id, call.key + salt)
+
+
+def _made(
+    call: Call,
+    wish: shapes.SendRequest,
+    recipient: Recipient | FieldError | str,
+    facts: Facts,
+    message_id: str,
+    *parts: str,
+) -> tuple[shapes.Message, e.Event | None] | Problem:
+    """The message a wish becomes and the event to append; without one it is in the log already."""
+    earlier = facts.messages.get(message_id)
+    if earlier is not None:
+        if call.now - earlier["created_at"] < REUSED_AFTER:  # an earlier try got that far
+            contact_id = recipient.id if isinstance(recipient, Recipient) else recipient
+            if contact_id == earlier["contact_id"] and wish.body == earlier["body"]:
+                return shapes.message(earlier), None
+            return reused()
+        message_id = _message_id(call, f"{ITEM}{call.claimed_at}{ITEM}{message_id}")
+    data = _accept(call, wish, recipient, facts, message_id)
+    if not isinstance(data, e.SendRequested):
+        return decide.problem(data)
+    event = call.event(data, *parts)
+    return shapes.requested(event, data), event
 
 
 def _accept(
@@ -162,19 +178,6 @@ def _accept(
         now=call.now,
         suppression=suppression,
     )
-
-
-def _already(call: Call, wish: shapes.SendRequest, recipient: Any, earlier: Any) -> Reply:
-    """The message is in the log although nobody was answered: an earlier try got that far."""
-    contact_id = recipient.id if isinstance(recipient, Recipient) else recipient
-    if contact_id != earlier["contact_id"] or wish.body != earlier["body"]:
-        raise Problem(
-            422,
-            "idempotency_key_reused",
-            "This Idempotency-Key was used with another request. Use a new key.",
-        )
-    message = shapes.message(earlier)
-    return Reply(shapes.SendAnswer(message), headers={"Location": f"/v1/messages/{message.id}"})
 
 
 async def _dry_run(call: Call, wish: shapes.SendRequest, recipient: Any, facts: Facts) -> Reply:
@@ -261,10 +264,6 @@ class _Items(msgspec.Struct):
 def _refused(call: Call, problem: Problem) -> shapes.Refused:
     document = problem.document(call.api.public_url)
     return shapes.Refused(shapes.ProblemDocument(**{"errors": [], **document}))
-
-
-def _nobody() -> Problem:
-    return Problem.at("#/to", "missing", "to is required, or contact_id.")
 
 
 OPERATIONS = (

@@ -1,0 +1,84 @@
+"""Decisions on their way: to the log, then back into our rows. Nothing is decided twice meanwhile.
+
+A flight ends when its event is projected, or when the log refused it. Which came first, the log's
+acknowledgement or the projected row, does not matter; nor does it that a decision lands twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+
+class Flight:
+    """One decision. ``phone_id`` and ``contact_id`` are set of a dispatch only."""
+
+    __slots__ = (
+        "at", "command_id", "contact_id", "held_up", "message_id", "over", "parts", "phone_id",
+        "seq",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        message_id: str,
+        at: datetime,
+        *,
+        parts: int = 0,
+        contact_id: str | None = None,
+        phone_id: str | None = None,
+        command_id: str = "",
+    ) -> None:
+        self.message_id, self.at, self.parts = message_id, at, parts
+        self.contact_id, self.phone_id, self.command_id = contact_id, phone_id, command_id
+        self.seq: int | None = None  # where the log has it
+        self.over = False
+        # Queues in which something waits for this flight, with their workspaces: to be looked at
+        # again when it is over.
+        self.held_up: dict[str, str] = {}
+
+
+class Flights:
+    """Every decision on its way in this term."""
+
+    def __init__(self) -> None:
+        self._of_message: dict[str, Flight] = {}
+        self._of_phone: dict[str, dict[str, Flight]] = {}
+
+    def __len__(self) -> int:
+        return len(self._of_message)
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._of_message
+
+    def begin(self, flight: Flight) -> None:
+        """A decision is handed to the log."""
+        self._of_message[flight.message_id] = flight
+        if flight.phone_id is not None:
+            self._of_phone.setdefault(flight.phone_id, {})[flight.message_id] = flight
+
+    def end(self, flight: Flight) -> bool:
+        """It is over; False if it was already, or is of an earlier term."""
+        if self._of_message.get(flight.message_id) is not flight:
+            return False
+        del self._of_message[flight.message_id]
+        if flight.phone_id is not None:
+            aloft = self._of_phone[flight.phone_id]
+            del aloft[flight.message_id]
+            if not aloft:
+                del self._of_phone[flight.phone_id]
+        flight.over = True
+        return True
+
+    def landed(self, position: int) -> list[Flight]:
+        """Those whose event the rows hold, up to ``position``."""
+        flights = self._of_message.values()
+        return [f for f in flights if f.seq is not None and f.seq <= position]
+
+    def to_phone(self, phone_id: str) -> Iterable[Flight]:
+        """Dispatches to a phone."""
+        return self._of_phone.get(phone_id, {}).values()
+
+    def now(self) -> tuple[Mapping[str, Flight], Mapping[str, Flight]]:
+        """By message and, of dispatches, by contact: as of this moment."""
+        by_contact = {f.contact_id: f for f in self._of_message.values() if f.contact_id}
+        return dict(self._of_message), by_contact
