@@ -29,7 +29,7 @@ STOP_TIMEOUT_S = 20.0  # a service drains within ten seconds
 QUIET_S = 30.0  # the same sentence is told again only after this
 CHUNK_BYTES = 65_536
 LAST_WORDS = 4  # lines told when a child ends by itself
-LOUD = frozenset({"warning", "error", "critical"})
+LOUD = frozenset({"error", "critical"})
 UNSAID = frozenset({"level", "timestamp", "service", "event", "exception", "worker", "library"})
 
 
@@ -47,6 +47,7 @@ class Child:
         self.name, self.log_path = name, log_path
         self.environment = dict(environment)
         self.deaths = 0  # since it was last ready or stable
+        self.settling = True  # others are still starting: only errors are worth telling
         self._command = [*die_with_parent(signal.SIGKILL), *command]
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
@@ -142,7 +143,7 @@ class Child:
             log.write(chunk)
 
     def _hear(self, line: str) -> None:
-        told = notable(line)
+        told = notable(line, warnings=not self.settling)
         if told is None:
             if line.strip() and not line.startswith("{"):
                 self._last_words.append(line)
@@ -154,13 +155,15 @@ class Child:
             self._report(f"{self.name}: {told}")
 
 
-def notable(line: str) -> str | None:
+def notable(line: str, *, warnings: bool) -> str | None:
     """What a line of a service's log says to the person at the terminal; None: nothing."""
     try:
         said = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(said, dict) or said.get("level") not in LOUD:
+    if not isinstance(said, dict):
+        return None
+    if said.get("level") not in LOUD and not (warnings and said.get("level") == "warning"):
         return None
     details = [f"{key}={value}" for key, value in said.items() if key not in UNSAID]
     return " ".join([str(said.get("event")), *details])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 from cli import phone, stack, workspace
@@ -41,7 +40,7 @@ async def first_workspace(data: Path, log: Log) -> NewWorkspace | None:
         if await _last(log, f"{e.WorkspaceCreated.TYPE}.>"):
             return None
         new = new_workspace(
-            email=f"{getpass.getuser()}@localhost",
+            email="owner@localhost",
             name="My workspace",
             timezone=workspace.machine_zone(),
             region=REGION,

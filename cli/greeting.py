@@ -57,9 +57,7 @@ def _reach(url: str) -> str:
     return "   (a real phone needs an address it can reach: EIGHTMS_GATEWAY_URL, EIGHTMS_HOST)"
 
 
-def _first_text(
-    public_url: str, api_key: str, phones: Sequence[str], now: datetime
-) -> list[str]:
+def _first_text(public_url: str, api_key: str, phones: Sequence[str], now: datetime) -> list[str]:
     through = "through the simulated phone" if phones else "(it waits until a phone is paired)"
     number = daytime_number(now)
     curl = [
@@ -68,7 +66,7 @@ def _first_text(
         "",
         f"  curl -s {public_url}/v1/sms/send -H 'Authorization: Bearer {api_key}' \\",
         "    -H 'Content-Type: application/json' \\",
-        f"    -d '{{\"to\": \"{number}\", \"body\": \"Hello from my own phone\"}}'",
+        f'    -d \'{{"to": "{number}", "body": "Hello from my own phone"}}\'',
         "",
         "A phone sends one text every 4 minutes, at most 50 a day while it is new, and none from",
         "21:00 to 08:00 where the recipient is: so that its SIM lives long. What has to wait says",

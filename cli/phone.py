@@ -15,6 +15,9 @@ from shared import ids
 from shared.bus import Bus
 
 SIMPHONE_DIR = "simphone"
+STATE_DIR = f"{stack.DATA}/{SIMPHONE_DIR}"
+"""What clients.simphone takes if nothing is said."""
+
 LABEL = "Simulated phone"
 OPENED_AT_ONCE = 16
 PAIRINGS_MAX = 10_000
@@ -37,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     simulate.add_argument("--workspace", metavar="W", help="whose phones --count N makes")
     simulate.add_argument("--label", default=LABEL, metavar="L", help="what --count N calls them")
     stack.data_argument(simulate)
-    simulate.set_defaults(run=run_simulate, state_dir=None)
+    simulate.set_defaults(run=run_simulate)
 
     receive = what.add_parser("receive", help="have a simulated phone receive a text")
     receive.add_argument("phone_id", metavar="PHONE_ID", help="phn_…")
@@ -61,7 +64,8 @@ def run_simulate(args: argparse.Namespace) -> int:
 
 
 def _state_dir(given: str | None, data: Path) -> str:
-    return given or str(data / SIMPHONE_DIR)
+    """The folder named, else the one within the data folder."""
+    return str(data / SIMPHONE_DIR) if given in (None, STATE_DIR) else given
 
 
 async def _open_links(args: argparse.Namespace) -> list[str]:

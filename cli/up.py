@@ -13,25 +13,27 @@ import contextlib
 import fcntl
 import os
 import signal
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cli import first_start, greeting, identity, stack
-from cli.children import Child
+from cli.accounts import NewWorkspace
 from cli.embedded import Embedded
 from cli.errors import CommandError, UsageError
 from cli.fleet import Fleet
-from cli.plan import Plan, check_ports
+from cli.plan import SIMULATOR, Plan, check_ports
 from cli.render import say
 from shared.bus import Bus
+from shared.errors import EightMsError
 from shared.log import Log
 from shared.vault import KeyRing
 
 PORT_BASE = 8080
 PHONES_MAX = 10_000
+RENEW_SIGNAL = signal.SIGUSR1
+"""Tells a running `up` that the secret key in its folder has changed (eightms keys rotate)."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,12 +71,11 @@ async def run(args: argparse.Namespace) -> int:
     data.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     with _held(data / stack.LOCK_FILE, data):
         check_ports(plan)
-        stop = Stop()
-        return await _Up(plan, args.simulated_phones, stop).run()
+        return await _Up(plan, args.simulated_phones).run()
 
 
 @contextlib.contextmanager
-def _held(path: Path, data: Path):  # noqa: ANN202
+def _held(path: Path, data: Path) -> Iterator[None]:
     """The data folder is this process's; CommandError if another's."""
     held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -92,3 +93,171 @@ def _held(path: Path, data: Path):  # noqa: ANN202
         yield
     finally:
         os.close(held)
+
+
+def report(text: str) -> None:
+    """Something worth knowing, with the time of day."""
+    say(f"{datetime.now().astimezone():%H:%M:%S} {text}")
+
+
+class _Up:
+    """One run of the command."""
+
+    def __init__(self, plan: Plan, phones: int) -> None:
+        self._plan, self._phones = plan, phones
+        self._asked = asyncio.Event()  # to stop
+        self._renew = asyncio.Event()  # the key
+        self._forced = False
+        self._kill: list[Callable[[], None]] = []
+
+    async def run(self) -> int:
+        """Bring everything up, wait, take everything down. 1 if it was not left to drain."""
+        self._listen()
+        stack.write_private(self._plan.data / stack.STACK_FILE, {"pid": os.getpid()})
+        async with contextlib.AsyncExitStack() as exits:
+            if await self._unless_asked(self._bring_up(exits)):
+                while await self._unless_asked(self._renew.wait()):
+                    self._renew.clear()
+                    await self._unless_asked(self._take_new_key())
+        report("Stopped." if not self._forced else "Killed. The next start recovers.")
+        return 1 if self._forced else 0
+
+    # -- signals ---------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: the terminal may go
+            loop.add_signal_handler(signal.SIGHUP, self._stop)
+        loop.add_signal_handler(RENEW_SIGNAL, self._renew.set)
+
+    def _stop(self) -> None:
+        if self._asked.is_set():
+            self._forced = True
+            for kill in self._kill:
+                kill()
+            return
+        report("Stopping: services first, then NATS and PostgreSQL. Again to kill them.")
+        self._asked.set()
+
+    async def _unless_asked(self, work: Coroutine[Any, Any, Any]) -> bool:
+        """Do ``work``; False if a signal ended it before it was done."""
+        doing = asyncio.create_task(work)
+        asked = asyncio.create_task(self._asked.wait())
+        try:
+            await asyncio.wait({doing, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()
+            return not self._asked.is_set()
+        finally:
+            for task in (doing, asked):
+                task.cancel()
+            await asyncio.gather(doing, asked, return_exceptions=True)
+
+    # -- up --------------------------------------------------------------------------------------
+
+    async def _bring_up(self, exits: contextlib.AsyncExitStack) -> None:
+        plan, data = self._plan, self._plan.data
+        key = first_start.secret_key(data, os.environ.get("EIGHTMS_SECRET_KEY"))
+        ring = KeyRing.parse(key)
+        database_url, own_url, nats_urls = await self._servers(exits)
+        log = await stack.connect_log(nats_urls["ops"])
+        exits.push_async_callback(log.close)
+        await log.ensure_stream()
+        await Bus(log).ensure_presence()
+        await identity.confirm(log, ring)
+        self._fleet = self._make_fleet(own_url, nats_urls, key, exits)
+        self._facts = {
+            "pid": os.getpid(),
+            "database_url": database_url,
+            "nats_url": nats_urls["ops"],
+            "public_url": plan.public_url,
+            "gateway_url": plan.gateway_url,
+            "simulator_url": plan.simulator_url,
+            "environment": plan.environment,
+            "ports": dict(plan.ports),
+            "key_ids": ring.key_ids,
+        }
+        stack.write_private(data / stack.STACK_FILE, self._facts)
+        first = await first_start.first_workspace(data, log)
+        await self._fleet.ready()
+        phones = await self._simulated_phones(log, first)
+        print(
+            greeting.text(
+                public_url=plan.public_url,
+                gateway_url=plan.gateway_url,
+                environment=plan.environment,
+                data=_short(data),
+                services=plan.services,
+                api_key=first.api_key if first else None,
+                phones=phones,
+                now=datetime.now(UTC),
+            ),
+            flush=True,
+        )
+
+    async def _servers(self, exits: contextlib.AsyncExitStack) -> tuple[str, str, dict[str, str]]:
+        """PostgreSQL for people and for services, and NATS by user: embedded, or as named."""
+        plan = self._plan
+        database_url, nats_url = plan.given.get("DATABASE_URL"), plan.given.get("NATS_URL")
+        own_url = database_url or ""
+        nats_urls: dict[str, str] = {}
+        if nats_url:
+            nats_urls = {name: plan.nats_url_of(name, nats_url) for name in plan.services}
+            nats_urls["ops"] = nats_url
+        if not (database_url and nats_url):
+            servers = await exits.enter_async_context(
+                Embedded(plan.data, postgres=not database_url, nats=not nats_url)
+            )
+            self._kill.append(servers.kill)
+            watching = asyncio.create_task(servers.supervise(report))
+            exits.callback(watching.cancel)
+            nats_urls = nats_urls or servers.nats_urls
+            if not database_url:
+                database_url, own_url = servers.database_url, servers.database_socket_url
+        assert database_url is not None  # noqa: S101 - named or embedded
+        await (await stack.connect_database(database_url)).close()
+        return database_url, own_url, nats_urls
+
+    def _make_fleet(
+        self, url: str, nats_urls: dict[str, str], key: str, exits: contextlib.AsyncExitStack
+    ) -> Fleet:
+        plan = self._plan
+        environments = {
+            name: plan.environment_of(name, url, nats_urls[name], key) for name in plan.services
+        }
+        fleet = Fleet(plan, environments, report)
+        exits.push_async_callback(fleet.stop_simulator)
+        exits.push_async_callback(fleet.stop_services)
+        self._kill.insert(0, fleet.kill)
+        fleet.start()
+        return fleet
+
+    async def _simulated_phones(self, log: Log, first: NewWorkspace | None) -> list[str]:
+        plan = self._plan
+        if SIMULATOR not in plan.ports or first is None:
+            return []
+        try:
+            return await first_start.simulated_phones(
+                Bus(log), plan.simulator_url, first.workspace_id, self._phones
+            )
+        except (EightMsError, CommandError) as error:
+            report(f"The simulated phones are not complete: {error}")
+            return []
+
+    async def _take_new_key(self) -> None:
+        key = first_start.secret_key(self._plan.data, os.environ.get("EIGHTMS_SECRET_KEY"))
+        ring = KeyRing.parse(key)
+        report(f"The secret key is now {ring.key_ids[0]}: starting the services again with it.")
+        await self._fleet.restart_services(key)
+        self._facts["key_ids"] = ring.key_ids
+        stack.write_private(self._plan.data / stack.STACK_FILE, self._facts)
+        report("The services are back.")
+
+
+def _short(path: Path) -> Path:
+    """Relative to here where that is shorter."""
+    with contextlib.suppress(ValueError):
+        return path.relative_to(Path.cwd())
+    return path

@@ -138,7 +138,8 @@ def machine_zone() -> str:
     for name in candidates:
         try:
             if name:
-                return ZoneInfo(name).key
+                key = ZoneInfo(name).key
+                return "UTC" if key in ("Etc/UTC", "Etc/UCT", "Universal", "Zulu") else key
         except (ZoneInfoNotFoundError, ValueError, OSError):
             continue
     return "UTC"

@@ -23,7 +23,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
+from shared import wire
 from shared.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -41,14 +43,18 @@ SIFT_SHARE = 10  # the whole stream comes so many times faster than what is filt
 NEAR_END = 1000  # events of any kind: from here on the filters are cheap
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """One stored event: its sequence, when the log stored it, and its bytes."""
 
     seq: int
-    stored_at: datetime
+    stored_ns: int
     subject: str
     data: bytes
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the log stored it."""
+        return datetime.fromtimestamp(self.stored_ns / 1e9, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,7 @@ class _Cursor:
             f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
         )
         cursor = cls(log, stream, name, filters, info["num_pending"])
-        cursor.sub = await log.subscribe(cursor.inbox, cursor.received)
+        cursor.sub = await log.tap(cursor.inbox, cursor.received)
         log.on_reconnect.append(cursor.reconnected)
         return cursor
 
@@ -186,32 +192,29 @@ class _Cursor:
         self.broken = True
         self.wake.set()
 
-    async def received(self, msg: Any) -> None:
+    def received(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        """A record, or a word of the server's."""
         self.heard = time.monotonic()
-        status = msg.headers.get("Status") if msg.headers and not msg.reply else None
-        if status:
-            self._told(status, msg.headers)
-            self.wake.set()
+        self.wake.set()
+        if not reply:
+            self._told(*wire.status(headers))
             return
-        seq, due, stamp_ns, pending = _metadata(msg.reply)
+        seq, due, stored_ns, pending = _metadata(reply)
         if due != self.due:
             self.broken = True
-            self.wake.set()
             return
         self.due += 1
         self.asked -= 1
         self.pending, self.idle = pending, False
-        at = datetime.fromtimestamp(stamp_ns / 1e9, UTC)
-        self.got.append(Record(seq, at, msg.subject, msg.data))
-        self.wake.set()
+        self.got.append(Record(seq, stored_ns, subject.decode(), payload))
 
-    def _told(self, status: str, headers: dict[str, str]) -> None:
+    def _told(self, status: int, headers: dict[str, str]) -> None:
         """A word of the server's about a request instead of an event."""
-        if status == "100":  # idle: nothing to deliver beyond what it says it has delivered
+        if status == 100:  # idle: nothing to deliver beyond what it says it has delivered
             delivered = int(headers.get("Nats-Last-Consumer", self.due - 1))
             self.broken = self.broken or delivered >= self.due
             self.idle = delivered == self.due - 1
-        elif status == "408" or headers.get("Description") == "Batch Completed":
+        elif status == 408 or headers.get("Description") == "Batch Completed":
             self.asked = 0  # the request is over: make a new one
         else:  # the consumer was deleted or forgotten (503), its leader moved, the server stops
             self.broken = True
@@ -255,8 +258,8 @@ class _Cursor:
                 await self.log.api(f"CONSUMER.DELETE.{self.stream}.{self.name}", timeout=1)
 
 
-def _metadata(reply: str) -> tuple[int, int, int, int]:
+def _metadata(reply: bytes) -> tuple[int, int, int, int]:
     """(stream seq, consumer seq, timestamp ns, pending) from an ack subject, version 1 or 2."""
-    t = reply.split(".")
+    t = reply.split(b".")
     at = 5 if len(t) == 9 else 7  # v2 has the domain and the account's hash in front
     return int(t[at]), int(t[at + 1]), int(t[at + 2]), int(t[at + 3])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
@@ -64,6 +64,7 @@ class Watch:
         self._grace_until = context.clock.now()
         self._presence.on_sign.append(self._signed)
         context.projector.on_commit.append(self._committed)
+        context.projector.on_resign.append(self._woken.set)
 
     async def start(self) -> None:
         """A term begins: every phone is looked at, none called worse before it could be heard."""
@@ -189,16 +190,21 @@ class Sweep:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._due_s = 0.0
 
     async def start(self) -> None:
-        """Nothing to remember."""
+        """A term begins: sweep at once."""
+        self._due_s = 0.0
 
     async def stop(self) -> None:
         """Nothing is under way."""
 
     async def step(self) -> float | None:
-        """Sweep once; again in an hour."""
-        now: Any = self._context.clock.now()
-        await self._context.db.owner.execute(Q.sweep_pairings, now - PAIRINGS_KEPT)
-        await self._context.db.owner.execute(Q.sweep_parts, now - PARTS_KEPT)
-        return SWEEP_EVERY_S
+        """Sweep when an hour has passed: every commit wakes this actor too."""
+        now_s = time.monotonic()
+        if now_s >= self._due_s:
+            now = self._context.clock.now()
+            await self._context.db.owner.execute(Q.sweep_pairings, now - PAIRINGS_KEPT)
+            await self._context.db.owner.execute(Q.sweep_parts, now - PARTS_KEPT)
+            self._due_s = now_s + SWEEP_EVERY_S
+        return self._due_s - now_s

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from services.gateway.project import PHONE_HINT
 from shared import auth, sql
+from shared.errors import NotReady
 from shared.problems import Problem
 from shared.projector import Wake
 from shared.service import Context
@@ -42,6 +43,18 @@ def revoked() -> Problem:
     )
 
 
+def must_be_paired(holder: Holder, generation: int | None, unpaired: bool | None) -> None:
+    """Hold a credential against the phone's row: Problem 401, or NotReady.
+
+    A phone that hears 401 forgets its credential, so it never hears it from rows that are behind
+    the vault (a database that lost its newest rows and is reading them again).
+    """
+    if generation is None or generation < holder.generation:
+        raise NotReady("the phone's row is not there yet")
+    if unpaired or generation > holder.generation:
+        raise revoked()
+
+
 class Credentials:
     """Finds the holder of a credential, and remembers."""
 
@@ -53,7 +66,7 @@ class Credentials:
         context.projector.on_commit.append(self._changed)
 
     async def holder(self, request: web.Request) -> Holder:
-        """Whose request this is; Problem 401."""
+        """Whose request this is; Problem 401, or NotReady while rows are behind the vault."""
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or not text.startswith(PREFIX) or len(text) > LENGTH_MAX:
@@ -65,7 +78,8 @@ class Credentials:
             row = await self._db.owner.fetchrow(Q.credential, token)
             if row is None:
                 raise revoked()
-            found = Holder(*row)
+            found = Holder(row["phone_id"], row["workspace_id"], row["generation"])
+            must_be_paired(found, row["row_generation"], row["unpaired"])
             if changes == self._changes:  # else it may have been revoked since it was read
                 self._keep(token, found)
         return found

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from services.gateway import decide, entries
-from services.gateway.credentials import Holder, revoked
+from services.gateway.credentials import Holder, must_be_paired
 from services.gateway.entries import Call
 from shared import ids, sql
 from shared.errors import NotReady
@@ -32,6 +32,7 @@ LOOKUPS_AT_ONCE = 200  # calls whose rows are fetched with one statement
 # A phone that begins beyond a gap so often and for so long does not have what is missing. It had
 # been acknowledged, so the loss is ours (a vault restored from an older copy): go on from there.
 GAP_TRIES, GAP_S = 3, 5.0
+GAP_WAIT_S = 0.5  # several times what the rows are behind when all is well
 
 Q = sql.queries("services.gateway")
 _phones = msgspec.json.Decoder(list[decide.PhoneView]).decode
@@ -91,12 +92,7 @@ class Journal:
         context = self._context
         if lane.last_seq and not await context.projector.passed(lane.last_seq, PASS_S):
             raise NotReady("the phone's last call is not in the rows yet")
-        rows = await self._rows(holder.phone_id, call)
-        phone = rows.phones.get(holder.phone_id)
-        if phone is None or phone.unpaired or phone.generation != holder.generation:
-            raise revoked()
-        first_seq = min((entry.seq for entry in call.entries), default=None)
-        beyond_gap = first_seq if first_seq and first_seq > phone.head + 1 else None
+        phone, rows, beyond_gap = await self._rows_of(holder, call)
         insists = lane.insists(beyond_gap, time.monotonic())
         known = decide.Known(
             phone=phone,
@@ -104,7 +100,7 @@ class Journal:
             received=rows.received,
             cancels=[c for c in rows.cancels if c.phone_id == phone.id],
             stream_from=stream_from,
-            first_seq=first_seq if insists and beyond_gap else None,
+            first_seq=beyond_gap if insists else None,
         )
         now = context.clock.now()
         verdict = decide.journal(call, known, now, context.keys.identity_key)
@@ -115,6 +111,28 @@ class Journal:
         await self._store(lane, phone, verdict)
         self._count(verdict)
         return verdict
+
+    async def _rows_of(
+        self, holder: Holder, call: Call
+    ) -> tuple[decide.PhoneView, _Rows, int | None]:
+        """The phone, the rows of its call, and where the call begins if that is beyond a gap.
+
+        What seems to be a gap may be on its way to the rows from another instance that took the
+        phone's last call: it gets a moment to arrive.
+        """
+        first_seq = min((entry.seq for entry in call.entries), default=0)
+        deadline_s = time.monotonic() + GAP_WAIT_S
+        while True:
+            rows = await self._rows(holder.phone_id, call)
+            phone = rows.phones.get(holder.phone_id)
+            if phone is None:
+                raise NotReady("the phone's row is not there yet")
+            must_be_paired(holder, phone.generation, phone.unpaired)
+            if first_seq <= phone.head + 1:
+                return phone, rows, None
+            if time.monotonic() >= deadline_s:
+                return phone, rows, first_seq
+            await asyncio.sleep(HEAD_POLL_S)
 
     async def _rows(self, phone_id: str, call: Call) -> _Rows:
         """The rows a call is decided on.

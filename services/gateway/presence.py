@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.settings import GatewaySettings
-from services.gateway.standing import Limits, Sign, heard, replaced
+from services.gateway.standing import Limits, Sign, heard, replaced, standing
 from shared.service import Context
 
 PUT_EVERY_S = 1.0  # a phone that calls more often is put once a second, unless something changed
@@ -57,8 +57,10 @@ class Presence:
 
     async def heard(self, phone_id: str, vitals: dict[str, Any]) -> None:
         """The phone made a call."""
-        sign = heard(self.sign(phone_id), self._now(), self._limits)
-        await self._put(phone_id, replaced(sign, state="online", **vitals))
+        now = self._now()
+        sign = heard(self.sign(phone_id), now, self._limits)
+        state = standing(sign, now, self._limits).state
+        await self._put(phone_id, replaced(sign, state=state, **vitals))
 
     async def streaming(self, phone_id: str, since: datetime, position: int) -> None:
         """The phone has its stream here."""

@@ -1,12 +1,12 @@
 -- name: credential
--- Who a credential belongs to: none if it was replaced or the phone unpaired.
-SELECT v.phone_id, v.workspace_id, v.generation
-  FROM vault_credential v JOIN phone p ON p.id = v.phone_id
- WHERE v.hash = $1 AND p.generation = v.generation AND NOT p.unpaired;
+-- Who a credential belongs to, and how the phone's row stands (none yet: the rows are behind).
+SELECT v.phone_id, v.workspace_id, v.generation, p.generation AS row_generation, p.unpaired
+  FROM vault_credential v LEFT JOIN phone p ON p.id = v.phone_id
+ WHERE v.hash = $1;
 
 -- name: frames
 -- What each of these phones ($1) must be told after a frame ($2), at most $3 frames each.
-SELECT s.phone_id, coalesce(p.unpaired, true) AS unpaired, coalesce(p.generation, 0) AS generation,
+SELECT s.phone_id, p.unpaired, p.generation,
        o.frame_seq, o.command_id, o.message_id, o.to_number, o.body, o.subscription_id,
        o.expires_at, o.cancel_wanted
   FROM unnest($1::text[], $2::bigint[]) AS s(phone_id, after)

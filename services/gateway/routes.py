@@ -16,7 +16,7 @@ def add(app: web.Application, context: Context) -> None:
     """Register the routes and make the instance behind them."""
     Instance(context)
     app.router.add_post("/phone/v1/pair", _pair)
-    app.router.add_get(STREAM_PATH, _stream)
+    app.router.add_get(STREAM_PATH, _stream, allow_head=False)
     app.router.add_post("/phone/v1/journal", _journal)
 
 

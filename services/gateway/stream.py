@@ -260,7 +260,7 @@ class Streams:
         if rows[0]["unpaired"] or rows[0]["generation"] != stream.generation:
             if rows[0]["unpaired"]:
                 stream.write(frames.REVOKED)
-            stream.end()  # paired anew: the new credential is as good as the old one was
+            stream.end()  # paired anew: the phone must not forget its new credential
             return
         written: list[bytes] = []
         for row in rows:

@@ -21,14 +21,19 @@ from tests.stack import NO_ANSWER, Answer, Stack
 
 AGAIN_S = 0.2  # pause before a request is repeated
 PATIENCE_S = 90.0  # a request that is not answered by then is a failure of the test
-COME_BACK = (409, 429, 503)  # still running, too fast, storage away: repeat, with the same key
+STILL_RUNNING = 409
+COME_BACK = (
+    STILL_RUNNING,
+    429,
+    503,
+)  # still running, too fast, storage away: repeat, with the same key
 
 
 class Load:
     """Sends at ``rate`` requests a second in all, from ``senders`` customers."""
 
     def __init__(
-        self, stack: Stack, rng: random.Random, *, rate: float = 30.0, senders: int = 8
+        self, stack: Stack, rng: random.Random, *, rate: float = 30.0, senders: int = 40
     ) -> None:
         self.stack, self._rng = stack, rng
         self._pause_s, self._senders = senders / rate, senders
@@ -88,7 +93,7 @@ class Load:
             await asyncio.sleep(self._rng.uniform(0.5, 1.5) * self._pause_s)
             wish = self._wish()
             careless = self._rng.random() < 0.1
-            answer = await self._once(wish, "") if careless else await self._patiently(wish)
+            answer = await (self._once(wish, "") if careless else self._patiently(wish))
             if answer is not None:
                 self._note(wish, answer)
 
@@ -98,7 +103,7 @@ class Load:
         except NO_ANSWER:
             return None
 
-    async def _patiently(self, wish: dict[str, Any]) -> Answer:
+    async def _patiently(self, wish: dict[str, Any]) -> Answer | None:
         key = uuid.uuid4().hex
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -107,6 +112,8 @@ class Load:
                     if answer.status not in COME_BACK:
                         return answer
                     self._note(wish, answer)
+                    if answer.status == STILL_RUNNING and not self._going:
+                        return None
                 await asyncio.sleep(AGAIN_S)
 
     def _note(self, wish: dict[str, Any], answer: Answer) -> None:

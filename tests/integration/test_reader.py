@@ -245,7 +245,7 @@ async def test_a_reader_that_ended_while_nats_was_away_does_not_come_back(
     await until("it is connected", lambda: log.connected)
     assert await consumers(log) == []
     assert log.on_reconnect == []
-    subscriptions: Any = log.nc._subs  # noqa: SLF001
+    subscriptions: Any = log.nc._subs
     assert len(subscriptions) <= 2  # acknowledgements and the answers to requests
     await log.close()
 
