@@ -41,6 +41,7 @@ def text(
         lines += [f"  API      {public_url}/v1", f"  Docs     {public_url}/v1/docs"]
     if "gateway" in services:
         lines.append(f"  Phones   {gateway_url}{_reach(gateway_url)}")
+    lines.append(f"  Running  {', '.join(services)}")
     if api_key is None:
         lines += ["", "This log began elsewhere: use a key you have, or make one with", ""]
         lines.append("  eightms workspace create --email you@example.com")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cli import stack
 from cli.errors import CommandError, UsageError
+from cli.render import counted
 from clients.simphone import control, entry
 from shared import ids
 from shared.bus import Bus
@@ -57,6 +58,11 @@ def run_simulate(args: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", force=True
     )
+    if args.uri and args.count not in (None, len(args.uri)) and "-" not in args.uri:
+        raise UsageError(
+            f"--count {args.count} with {counted(len(args.uri), 'link')}: a link works once.",
+            f"Give one for each phone, or only --count {args.count}: then they are opened here.",
+        )
     args.state_dir = _state_dir(args.state_dir, args.data)
     if args.count is not None and not args.uri:
         args.uri = asyncio.run(_open_links(args))

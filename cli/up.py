@@ -108,7 +108,7 @@ class _Up:
         self._asked = asyncio.Event()  # to stop
         self._renew = asyncio.Event()  # the key
         self._forced = False
-        self._kill: list[Callable[[], None]] = []
+        self._kill: list[Callable[[], object]] = []
 
     async def run(self) -> int:
         """Bring everything up, wait, take everything down. 1 if it was not left to drain."""
@@ -210,9 +210,9 @@ class _Up:
             servers = await exits.enter_async_context(
                 Embedded(plan.data, postgres=not database_url, nats=not nats_url)
             )
-            self._kill.append(servers.kill)
             watching = asyncio.create_task(servers.supervise(report))
             exits.callback(watching.cancel)
+            self._kill += [watching.cancel, servers.kill]
             nats_urls = nats_urls or servers.nats_urls
             if not database_url:
                 database_url, own_url = servers.database_url, servers.database_socket_url

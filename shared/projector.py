@@ -33,6 +33,7 @@ Saved = Mapping[str, Mapping[tuple[str, ...], Any]]
 
 RETRY_S = 0.25
 STOPPED_RETRY_S = 2.0  # a person may have mended it: a replay, a restored log
+LOAD_MAX = 1000  # events whose rows are looked for at once
 READ_POSITION = "SELECT seq, log_created, tableoid FROM position"
 # tableoid: rows at hand from before a replay must not go into the tables it swapped in
 ADVANCE = "UPDATE position SET seq = $2 WHERE seq = $1 AND tableoid = $3"
@@ -276,15 +277,21 @@ async def apply_all(
     projection: Projection, rows: Rows, db: Any, events: list[tuple[int, Event]]
 ) -> None:
     """Fold ``events`` into ``rows`` and save them within the transaction open on ``db``."""
-    rest = events
+    rest, unsaved = events, 0
     while rest:
-        await rows.load(db, (event for _, event in rest))
+        piece = rest[:LOAD_MAX]  # of more, what follows a statement would be loaded in vain
+        await rows.load(db, (event for _, event in piece))
         try:
-            at = fold(rows, projection.apply, rest)
+            at = fold(rows, projection.apply, piece)
         except Exception as error:
             raise ProjectionFailed(
-                f"{projection.service} cannot apply {_span(rest)}: {type(error).__name__}"
+                f"{projection.service} cannot apply {_span(piece)}: {type(error).__name__}"
             ) from error
+        rest, unsaved = rest[at:], unsaved + at
+        if rest and rows.barrier is None:
+            continue  # a row that the next ones touch again is saved once
+        done = events[len(events) - len(rest) - unsaved : len(events) - len(rest)]
+        unsaved = 0
         try:
             await rows.save(db)
             if rows.barrier is not None:
@@ -294,14 +301,13 @@ async def apply_all(
             raise
         except asyncpg.PostgresError as error:
             raise ProjectionFailed(
-                f"{projection.service} cannot save what {_span(rest[:at])} made: "
+                f"{projection.service} cannot save what {_span(done)} made: "
                 f"{type(error).__name__} {error.constraint_name or error.column_name or ''}".strip()
             ) from None  # its text holds the row
         if rows.barrier is not None:
             hints, saved = set(rows.hints), rows.saved
             rows.forget(all_rows=True)
             rows.hints, rows.saved = hints, saved
-        rest = rest[at:]
 
 
 def _decoded(service: str, records: Sequence[Record]) -> list[tuple[int, Event]]:

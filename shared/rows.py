@@ -107,6 +107,7 @@ class Rows:
         self.tables = tuple(tables)
         self._kept_max = kept_max
         self._whole = {t.name for t in self.tables} if empty else set[str]()
+        self._loads = False  # rows come from a database, not from a test alone
         self.hints: set[str] = set()
         self.barrier: tuple[str, tuple[Any, ...]] | None = None
         self.saved: dict[str, dict[Key, Any]] = {}
@@ -119,14 +120,22 @@ class Rows:
 
     def get(self, table: Table[R], *key: str) -> R | None:
         """The row as it stands, for reading; None if there is none."""
-        return self._rows[table.name].get(key)
+        try:
+            return self._rows[table.name][key]
+        except KeyError:
+            return self._absent(table, key)
 
     def edit(self, table: Table[R], *key: str) -> R | None:
         """The row, to be changed in place; it will be saved. None if there is none."""
-        row = self._rows[table.name].get(key)
+        row = self.get(table, *key)
         if row is not None:
             self._changed[table.name][key] = row
         return row
+
+    def _absent(self, table: Table[Any], key: Key) -> None:
+        """There is no such row, unless nobody looked: then whatever follows from it is wrong."""
+        if self._loads and table.name not in self._whole:
+            raise LookupError(f"{table.name} {key} is not at hand: its by or keys must name it")
 
     def put(self, table: Table[R], row: R) -> R:
         """Insert ``row`` or put it in the place of the one with its key."""
@@ -178,6 +187,7 @@ class Rows:
 
     async def load(self, db: Any, events: Iterable[Event]) -> None:
         """Read every row the events touch that is not at hand yet."""
+        self._loads = True
         if len(self._whole) == len(self.tables):
             return
         missing: dict[str, set[Key]] = {}

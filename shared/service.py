@@ -253,7 +253,9 @@ async def _start(
             await _migrate(settings.database_url, name)
             db = await sql.Database.open(settings.database_url, name)
             break
-        except sql.UNREACHABLE as error:  # it went away again meanwhile
+        except (*sql.UNREACHABLE, asyncpg.TransactionRollbackError) as error:
+            # It went away again meanwhile; or a migration and a leader's work stood in each other's
+            # way, and PostgreSQL ended this one.
             slog.warning("waiting for PostgreSQL", error=type(error).__name__)
             await asyncio.sleep(AGAIN_S)
     waits("NATS")

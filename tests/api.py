@@ -130,8 +130,22 @@ class ApiWorld:
         await self._answer()
         for _ in range(self.count):
             self.instances.append(await self._start())
-        await self.passed()
+            await self.until(self._listening, "the instance hears of commits")
         return self
+
+    async def _listening(self) -> bool:
+        """A standby knows nothing before the first commit after it came: give it one."""
+        last = self.instances[-1].context.projector
+        seq = await self.log.append(
+            e.make(
+                e.WorkspaceCreated(workspace_id=(ws := ids.new("ws")), name="Tick", timezone="UTC"),
+                id=ids.new("evt"),
+                workspace_id=ws,
+                at=self.clock.now(),
+                actor=SYSTEM,
+            )
+        )
+        return await last.passed(seq, 0.2)
 
     async def __aexit__(
         self,
@@ -142,6 +156,12 @@ class ApiWorld:
         for instance in self.instances:
             for task in instance.tasks:
                 task.cancel()
+            _, hung = await asyncio.wait(instance.tasks, timeout=15)
+            for t in hung:
+                print("HUNG", t)
+                for x in asyncio.all_tasks():
+                    print("----",x.get_name(), x.get_coro().__qualname__)
+                    for f in x.get_stack(): print("   ",f.f_code.co_filename.split("/")[-1],f.f_lineno,f.f_code.co_name)
             await asyncio.gather(*instance.tasks, return_exceptions=True)
             with contextlib.suppress(OSError, asyncpg.PostgresError):
                 await serve.stop(instance.context)

@@ -266,8 +266,11 @@ class Machinery:
         """SIGTERM, all at once; returns when they have ended. AssertionError if one ends badly."""
         for name in names:
             self.programs[name].wanted = False
-        codes = await asyncio.gather(*(self.programs[name].stop() for name in names))
-        assert set(codes) <= {0}, (dict(zip(names, codes, strict=True)), self.report())
+        ends = await asyncio.gather(
+            *(self.programs[name].stop() for name in names), return_exceptions=True
+        )
+        bad = {name: end for name, end in zip(names, ends, strict=True) if end != 0}
+        assert not bad, f"told to stop: {bad}\n{self.report()}"
 
     async def bring_up(self, *names: str) -> None:
         """Start what was taken down or stopped; returns when every service is ready."""

@@ -117,10 +117,10 @@ class _Decision:
             (entry.seq, entry) for entry in call.entries
         ]
         for wrong in call.rejected:
-            if wrong.seq is None:
-                verdict.rejected.append(wrong)
-            else:
+            if wrong.seq:
                 numbered.append((wrong.seq, wrong))
+            else:
+                verdict.rejected.append(wrong)
         numbered.sort(key=lambda pair: pair[0])
         if numbered and numbered[0][0] == self.known.first_seq:
             verdict.acked_seq = max(verdict.acked_seq, numbered[0][0] - 1)

@@ -147,9 +147,9 @@ AnyEntry = (
 
 
 class Rejected(Struct, frozen=True):
-    """An entry that is set aside. ``seq`` is None where there was none to be read."""
+    """An entry that is set aside. ``seq`` is 0 where there was none to be read."""
 
-    seq: int | None
+    seq: int
     code: str
     detail: str
 
@@ -243,11 +243,11 @@ def _leniently(decode: Callable[[bytes], T], raw: bytes) -> T:
         return decode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode())
 
 
-def _seq_of(raw: bytes) -> int | None:
+def _seq_of(raw: bytes) -> int:
     try:
         return _leniently(_numbered, raw).seq
     except _WRONG:
-        return None
+        return 0
 
 
 def _why(failure: Exception) -> tuple[str, str]:

@@ -148,8 +148,7 @@ async def _record(
         row = await context.db.owner.fetchrow(Q.paired_phone, phone_id)
         if row is not None and row["pairing_id"] == pairing["id"]:
             return row["generation"]  # an earlier request of the same device came that far
-        generation = row["generation"] + 1 if row else 1
-        event = _paired(context.clock.now(), request, pairing, phone_id, device_hash, generation)
+        event = _paired(context.clock.now(), request, pairing, phone_id, device_hash, row)
         # No two pairings may take the same generation: the journal of each starts at 1.
         guard = Guard(
             f"phone.paired.{pairing['workspace_id']}.{phone_id}", row["paired_seq"] if row else 0
@@ -169,14 +168,17 @@ def _paired(
     pairing: Any,
     phone_id: str,
     device_hash: str,
-    generation: int,
+    known: Any,
 ) -> e.Event:
+    """``known`` is the row of a device paired before: it keeps its label if none is given."""
     device = request.device
+    generation = known["generation"] + 1 if known else 1
+    label = pairing["label"] or (known["label"] if known else "")
     data = e.PhonePaired(
         phone_id=phone_id,
         generation=generation,
         device_hash=device_hash,
-        label=pairing["label"] or f"{device.manufacturer} {device.model}".strip(),
+        label=label or f"{device.manufacturer} {device.model}".strip(),
         manufacturer=device.manufacturer,
         model=device.model,
         android=device.android,

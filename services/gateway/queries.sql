@@ -87,7 +87,7 @@ INSERT INTO vault_credential (phone_id, workspace_id, hash, generation) VALUES (
 
 -- name: paired_phone
 -- A phone as pairing must know it: which pairing made it what it is.
-SELECT generation, paired_seq, pairing_id FROM phone WHERE id = $1;
+SELECT generation, label, paired_seq, pairing_id FROM phone WHERE id = $1;
 
 -- name: phones
 -- Every paired phone as presence must know it; only these, where $1 is given.

@@ -126,10 +126,13 @@ class Streams:
         chunked = request.version >= (1, 1)
         if chunked:
             response.enable_chunked_encoding()
-        await response.prepare(request)
-        await response.write(frames.config(context.settings.heartbeat_s))
+        try:
+            await response.prepare(request)
+            await response.write(frames.config(context.settings.heartbeat_s))
+        except ConnectionResetError:
+            return response
         transport = request.transport
-        if transport is None:
+        if transport is None:  # the phone is gone again
             return response
         _give_up_early(transport)
         stream = Stream(

@@ -43,6 +43,7 @@ class _Answers:
 
     async def explain(self, body: dict[str, Any]) -> dict[str, Any]:
         """Why a message waits: {waiting: {reason, until, detail, position?} | null}."""
+        now = self._c.clock.now()
         async with self._c.db.tenant(body["workspace_id"]) as db:
             row = await db.fetchrow(self._sql.one_message, body["message_id"])
             if row is None:
@@ -51,9 +52,13 @@ class _Answers:
             ahead = 0
             if row["state"] == "waiting":
                 ahead = await db.fetchval(
-                    self._sql.ahead, row["queue"], row["lane"], row["wake_at"], row["requested_seq"]
+                    self._sql.ahead,
+                    row["queue"],
+                    row["lane"],
+                    row["wake_at"],
+                    row["requested_seq"],
+                    now,
                 )
-        now = self._c.clock.now()
         found = _wait(row, desk, ahead, now)
         if found is None:
             return {"waiting": None}
@@ -82,8 +87,9 @@ class _Answers:
             desk = await self._desk(db, body["workspace_id"])
             contact = await db.fetchrow(self._sql.desk_contact, body["contact_id"])
             text = _imagined(body, contact, now)
-            ahead = await db.fetchval(self._sql.ahead, text.queue, policy.PRIORITY[text.source],
-                                      text.wake_at, 2**62)  # fmt: skip
+            last = 2**62  # behind everybody who is there
+            lane = policy.lane(text.source)
+            ahead = await db.fetchval(self._sql.ahead, text.queue, lane, text.wake_at, last, now)
         outcomes = decide.assign(desk, [text], now)
         out: dict[str, Any] = {
             "phone_id": None, "earliest_at": None, "waiting": None, "rejected": None,

@@ -1,4 +1,4 @@
-"""What happens to a waiting text: pure. Rows and a time in, an outcome out; policy.py has the rules.
+"""What happens to a waiting text. Rows and a time in, an outcome out; policy.py has the rules.
 
 ``message_outcome`` asks what the text itself must wait for or be refused for; ``phone_block`` asks
 what a phone must wait for. ``assign`` puts both together for one workspace.
@@ -129,10 +129,11 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Final: its time ran out."""
+    """Final: its time ran out; ``phone_id`` if a phone had the command all the while."""
 
     text: Text
     waited_for: str | None
+    phone_id: str | None = None
 
 
 Outcome = Go | Hold | Reject | Expire
@@ -148,13 +149,11 @@ class Desk:
 
 
 def message_outcome(text: Text, account: Account, now: datetime) -> Hold | Reject | Expire | None:
-    """What the text must wait for, or why it never goes; None: nothing about it stands in the way."""
+    """What the text must wait for, or why it never goes; None: nothing about it is in the way."""
     if text.expires_at <= now:
         return Expire(text, text.reason)
-    if text.source == "confirmation":
-        return (
-            None  # the one exception: it ignores suppression and quiet hours (design: Suppression)
-        )
+    if text.source == "confirmation":  # ignores suppression, quiet hours and gap; nothing else does
+        return None
     if text.opted_out:
         return Reject(
             text, "recipient_opted_out", "The recipient opted out of messages from this workspace."
@@ -217,8 +216,11 @@ def _sent(phone: Handset, account: Account, now: datetime) -> int:
 
 
 def failover_at(text: Text, phone: Handset, account: Account) -> datetime | None:
-    """When a text that waits for a silent phone may take another; None: never (design: Which phone)."""
-    if text.phone_id is not None or phone.state == "online":
+    """When a text that waits for a silent phone may take another; None: never.
+
+    Only an offline phone counts: one that is merely late is given time to come back.
+    """
+    if text.phone_id is not None or phone.state != "offline":
         return None
     after_s = account.campaign_failover_s if text.source == "campaign" else account.failover_s
     return None if after_s is None else phone.state_at + timedelta(seconds=after_s)
@@ -283,8 +285,8 @@ class Pool:
         while self._heap and found is None:
             entry = heapq.heappop(self._heap)
             phone = self._desk.phones[entry[1]]
-            if self._blocked(phone, None):
-                continue  # for every text of this round
+            if self._blocked(phone, None) and text.source != "confirmation":
+                continue  # for every text of this round, as confirmations come first
             if (text.test and not phone.simulated) or self._blocked(phone, text):
                 passed_over.append(entry)
             else:
@@ -311,9 +313,12 @@ def _through(
         moves_at = failover_at(text, phone, desk.account)
         if moves_at is not None and moves_at <= now:
             other = _through_any(desk, text, pool, now)
-            if isinstance(other, Go):
+            if isinstance(other, Go) or text.queue == desk.account.id:
                 return other
-            return Hold(text, "no_phone", None, desk.account.id) if text.queue == phone_id else None
+            reason, until = (
+                (other.reason, other.until) if isinstance(other, Hold) else ("queue", None)
+            )
+            return Hold(text, reason, until, desk.account.id)  # joins the line for any phone
         reason = "phone_offline" if moves_at is None else "failover_wait"
         if (text.reason, text.until, text.queue) == (reason, moves_at, phone_id):
             return None
@@ -332,7 +337,7 @@ def _through(
     return None
 
 
-def _through_any(desk: Desk, text: Text, pool: Pool, now: datetime) -> Outcome | None:
+def _through_any(desk: Desk, text: Text, pool: Pool, now: datetime) -> Go | Hold | None:
     """The online phone that has rested longest, else why there is none."""
     phone_id = pool.take(text)
     if phone_id is not None:
@@ -392,10 +397,13 @@ def open_outcome(
     """What follows a failure, a cancellation or a command given back; None: a person decides.
 
     ``outcome`` is the error class, ``cancelled`` (the phone will not send it), ``unknown``,
-    ``unpaired``, ``retry`` (a person said so) or ``quarantined`` (waiting for that person).
+    ``unpaired``, ``retry`` (a person said so) or ``quarantined`` (waiting for that person). What
+    may be on the air is never called cancelled, and what a person took back is never sent again.
     """
     match outcome:
-        case "cancelled" if cancel == "user":
+        case "quarantined":
+            return None
+        case "cancelled" | "transient" | "throttled" | "retry" if cancel == "user":
             return Cancelled(text)
         case "cancelled":
             if text.expires_at <= now:
@@ -405,13 +413,12 @@ def open_outcome(
             return Hold(text, "retry", now)
         case "transient" | "throttled":
             delay_s = policy.retry_delay_s(max(text.attempt, 1), outcome)
-            if delay_s is None:
-                return None
+            if delay_s is None:  # of a time with other limits: now a person decides
+                return Hold(text, "quarantined")
             at = now + timedelta(seconds=delay_s)
             return Hold(text, "retry", at) if at < text.expires_at else Expire(text, "retry")
-        case "unknown" | "ambiguous" | "unpaired":
-            if account.resend_unknown and outcome != "unpaired":
-                return Hold(text, "retry", now)
+        case "unknown" | "ambiguous" if account.resend_unknown and cancel != "user":
+            again = text.attempt < policy.MAX_ATTEMPTS
+            return Hold(text, "retry", now) if again else Hold(text, "quarantined")
+        case _:  # a phone that is gone, a class that only a newer gateway knows
             return Hold(text, "quarantined")
-        case _:
-            return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 
 class Flight:
@@ -15,7 +16,7 @@ class Flight:
 
     __slots__ = (
         "at", "command_id", "contact_id", "held_up", "message_id", "over", "parts", "phone_id",
-        "seq",
+        "seq", "settles",
     )  # fmt: skip
 
     def __init__(
@@ -32,6 +33,7 @@ class Flight:
         self.contact_id, self.phone_id, self.command_id = contact_id, phone_id, command_id
         self.seq: int | None = None  # where the log has it
         self.over = False
+        self.settles = False  # the message was opened meanwhile: decide about it afterwards
         # Queues in which something waits for this flight, with their workspaces: to be looked at
         # again when it is over.
         self.held_up: dict[str, str] = {}
@@ -49,6 +51,10 @@ class Flights:
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._of_message
+
+    def get(self, message_id: str) -> Flight | None:
+        """The decision about a message that is on its way."""
+        return self._of_message.get(message_id)
 
     def begin(self, flight: Flight) -> None:
         """A decision is handed to the log."""
@@ -73,6 +79,11 @@ class Flights:
         """Those whose event the rows hold, up to ``position``."""
         flights = self._of_message.values()
         return [f for f in flights if f.seq is not None and f.seq <= position]
+
+    def arrived(self, messages: Iterable[Any]) -> list[Flight]:
+        """Dispatches that these rows hold, though the log's acknowledgement may not be here yet."""
+        flights = ((self._of_message.get(row.id), row.command_id) for row in messages)
+        return [f for f, command_id in flights if f and f.phone_id and f.command_id == command_id]
 
     def to_phone(self, phone_id: str) -> Iterable[Flight]:
         """Dispatches to a phone."""

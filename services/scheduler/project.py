@@ -32,6 +32,7 @@ FILTERS = (
     "workspace.>",
 )
 RECENT_S = 60.0  # what policy.parts_until looks back on
+UNSENT = ("cancelled", "transient", "throttled", "retry")  # outcomes of what surely did not go out
 
 OPEN_STRANDED = """
 WITH forgotten AS (UPDATE contact SET phone_id = NULL WHERE phone_id = $1),
@@ -132,7 +133,7 @@ def apply(rows: Rows, seq: int, event: e.Event) -> None:
         case e.SendCancelRequested() as data:
             _cancel_requested(rows, data)
         case e.SendRejected() | e.SendCancelled() | e.SendExpired() as data:
-            _final(rows, data.message_id)
+            _final(rows, data)
         case e.SendResolved() as data:
             _resolved(rows, data)
         case e.SmsAccepted() | e.SmsSubmitted() | e.SmsSent() as data:
@@ -153,6 +154,8 @@ def apply(rows: Rows, seq: int, event: e.Event) -> None:
             contact.opted_out, contact.seq = isinstance(data, e.ContactOptedOut), seq
         case e.WorkspaceState() as data:
             _workspace(rows, data)
+        case _ if event.type.startswith("contact."):
+            _contact(rows, event, event.data.contact_id).seq = seq  # what guards compare with
         case _:
             _phone_event(rows, event)
 
@@ -176,7 +179,7 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
             body=data.body,
             parts=data.parts,
             source=data.source,
-            lane=policy.PRIORITY[data.source],
+            lane=policy.lane(data.source),
             phone_id=data.phone_id,
             subscription_id=data.subscription_id,
             test=data.test,
@@ -200,18 +203,26 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
 
 
 def _dispatched(rows: Rows, event: e.Event, data: e.SendDispatched) -> None:
-    message = rows.edit(MESSAGE, data.message_id)
-    if message is None or message.state != "waiting" or data.attempt != message.attempt + 1:
+    message = rows.get(MESSAGE, data.message_id)
+    if message is None or data.attempt != message.attempt + 1:
         return  # decided twice by two instances: the first is the one the gateway offers
+    overtaken = message.state == "open" and message.outcome == "cancelled"
+    if message.state != "waiting" and not overtaken:
+        return
+    rows.edit(MESSAGE, data.message_id)
     message.state = "dispatched"
     message.attempt, message.command_id = data.attempt, data.command_id
     message.dispatched_to, message.dispatched_at = data.phone_id, event.at
     message.queue = data.phone_id
-    message.accepted, message.reason, message.until, message.outcome = False, None, None, None
-    _contact(rows, event, data.contact_id).phone_id = data.phone_id
+    message.accepted, message.reason, message.until = False, None, None
+    # Cancelled between the decision and its record: the gateway could not know of which command, so
+    # act.py recalls this one.
+    message.outcome = "cancelled" if overtaken else None
     phone = rows.edit(PHONE, data.phone_id)
-    if phone is None:
+    if phone is None or phone.state == "unpaired":
+        message.state, message.outcome = "open", "cancelled"  # there is nobody it could go to
         return
+    _contact(rows, event, data.contact_id).phone_id = data.phone_id
     today = _local_date(rows, event)
     if phone.day != today:
         phone.day, phone.sent_today = today, 0
@@ -223,9 +234,12 @@ def _dispatched(rows: Rows, event: e.Event, data: e.SendDispatched) -> None:
 
 
 def _held(rows: Rows, event: e.Event, data: e.SendHeld) -> None:
-    message = rows.edit(MESSAGE, data.message_id)
+    message = rows.get(MESSAGE, data.message_id)
     if message is None or message.state not in ("waiting", "open"):
         return
+    if message.state == "open" and message.outcome == "cancelled" and message.cancel == "user":
+        return  # decided before it was taken back, recorded after
+    rows.edit(MESSAGE, data.message_id)
     message.reason, message.until = data.reason, data.until
     if data.queue:
         message.queue = data.queue
@@ -246,17 +260,21 @@ def _cancel_requested(rows: Rows, data: e.SendCancelRequested) -> None:
     if message.state == "waiting" and data.reason == "user":
         message.state, message.outcome, message.cancel = "open", "cancelled", "user"
     elif message.state == "dispatched" and data.command_id in (None, message.command_id):
+        message.outcome = None  # the gateway knows of which command
         if message.cancel != "user":  # a person's word stands above a recall
             message.cancel = data.reason
     elif message.state == "open" and data.reason == "user":
-        message.outcome, message.cancel = "cancelled", "user"
+        message.cancel = "user"
+        if message.outcome in UNSENT:
+            message.outcome = "cancelled"
 
 
-def _final(rows: Rows, message_id: str) -> None:
-    message = rows.edit(MESSAGE, message_id)
+def _final(rows: Rows, data: e.SendRejected | e.SendCancelled | e.SendExpired) -> None:
+    message = rows.edit(MESSAGE, data.message_id)
     if message is not None and message.state != "final":
-        if message.state == "dispatched":
-            _give_back(rows, message, submitted=False)
+        if isinstance(data, e.SendExpired) and data.phone_id == message.dispatched_to:
+            if message.state == "dispatched":
+                _give_back(rows, message, submitted=False)
         message.state, message.body = "final", ""
 
 
@@ -284,14 +302,17 @@ def _progress(rows: Rows, data: e.SmsFact) -> None:
         rows.edit(MESSAGE, data.message_id)
         message.accepted = True
         message.state = "submitted"
-        if isinstance(data, e.SmsSent):
-            message.state, message.body = "final", ""
+    if isinstance(data, e.SmsSent) and message.state in ("submitted", "open"):
+        rows.edit(MESSAGE, data.message_id)  # open: the phone could not tell, and now it can
+        message.state, message.body = "final", ""
 
 
 def _opened(rows: Rows, data: e.SmsFact, outcome: str) -> None:
     message = rows.get(MESSAGE, data.message_id)
     if message is None or message.command_id != data.command_id:
         return
+    if outcome == "cancelled" and message.state != "dispatched":
+        return  # what was submitted cannot be taken back
     if message.state in ("dispatched", "submitted"):
         if message.state == "dispatched":
             _give_back(rows, message, submitted=False)
@@ -314,7 +335,7 @@ def _give_back(rows: Rows, message: Message, *, submitted: bool) -> None:
 
     A dispatch the phone never submitted gives its place under the cap back (design: Daily cap).
     """
-    phone = rows.edit(PHONE, message.dispatched_to or "")
+    phone = rows.edit(PHONE, message.dispatched_to) if message.dispatched_to else None
     if phone is None:
         return
     phone.in_flight = max(0, phone.in_flight - 1)
@@ -377,6 +398,9 @@ def _phone_event(rows: Rows, event: e.Event) -> None:
                 _sims(phone, data.sims, event.at)
         case e.PhoneUnpaired() as data:
             _state(rows, event, "unpaired")
+            phone = rows.get(PHONE, data.phone_id)
+            if phone is not None:
+                phone.in_flight = 0  # what it held is opened
             rows.then(OPEN_STRANDED, data.phone_id)
         case e.PhoneOnline() | e.PhoneLate() | e.PhoneOffline():
             _state(rows, event, event.type.removeprefix("phone."))

@@ -7,18 +7,19 @@ SELECT * FROM workspace;
 SELECT * FROM phone;
 
 -- name: active_queues
--- Queues with somebody in line, and when the first of them may be looked at.
-SELECT queue, workspace_id, min(wake_at) AS wake_at FROM message
- WHERE state = 'waiting' GROUP BY queue, workspace_id;
+-- Queues with somebody in line.
+SELECT DISTINCT queue, workspace_id FROM message WHERE state = 'waiting';
 
 -- name: candidates
--- The head of each queue: what is due now, in order. $1 queues, $2 now, $3 how many of each.
+-- The head of each queue: what is due now, in order. $1 queues, $2 whether texts of test keys can
+-- go from there, $3 now, $4 how many of each.
 SELECT m.*, c.opted_out, c.seq AS contact_seq, c.phone_id AS contact_phone, c.timezone AS contact_tz
-  FROM unnest($1::text[]) AS q(queue)
+  FROM unnest($1::text[], $2::boolean[]) AS q(queue, simulated)
  CROSS JOIN LATERAL (
        SELECT * FROM message
-        WHERE message.queue = q.queue AND state = 'waiting' AND wake_at <= $2
-        ORDER BY lane, wake_at, requested_seq LIMIT $3) AS m
+        WHERE message.queue = q.queue AND state = 'waiting' AND wake_at <= $3
+          AND (q.simulated OR NOT test)
+        ORDER BY lane, wake_at, requested_seq LIMIT $4) AS m
   LEFT JOIN contact c ON c.id = m.contact_id;
 
 -- name: unexplained
@@ -38,23 +39,31 @@ SELECT q.queue, (SELECT min(wake_at) FROM message
   FROM unnest($1::text[]) AS q(queue);
 
 -- name: expiring
--- Texts and commands whose time has run out. $1 now, $2 how many.
+-- Texts and commands whose time has run out, and commands recalled in vain that nobody ever
+-- accepted. An accepted one is the phone's to tell. $1 now, $2 now less the grace, $3 how many.
 SELECT m.*, c.opted_out, c.seq AS contact_seq, c.phone_id AS contact_phone, c.timezone AS contact_tz
   FROM message m LEFT JOIN contact c ON c.id = m.contact_id
  WHERE m.state IN ('waiting', 'dispatched') AND m.expires_at <= $1
-   AND (m.state = 'waiting' OR m.cancel IS NULL OR m.expires_at <= $2)
- ORDER BY m.expires_at LIMIT 200;
+   AND (m.state = 'waiting' OR m.cancel IS NULL OR (NOT m.accepted AND m.expires_at <= $2))
+ ORDER BY m.expires_at LIMIT $3;
 
 -- name: next_expiry
--- When the next one runs out. $1 now.
-SELECT min(expires_at) FROM message WHERE state IN ('waiting', 'dispatched') AND expires_at > $1;
+-- When the next one runs out. $1 now, $2 now less the grace, $3 the grace.
+SELECT least(
+    (SELECT min(expires_at) FROM message
+      WHERE state IN ('waiting', 'dispatched') AND expires_at > $1
+        AND (state = 'waiting' OR cancel IS NULL)),
+    (SELECT min(expires_at) + $3::interval FROM message
+      WHERE state = 'dispatched' AND cancel IS NOT NULL AND NOT accepted AND expires_at > $2));
 
 -- name: open_messages
--- What a rule must decide about; the quarantined wait for a person.
+-- What a rule must decide about, and what was cancelled before it was dispatched and so must be
+-- recalled; the quarantined wait for a person. $1 how many.
 SELECT m.*, c.opted_out, c.seq AS contact_seq, c.phone_id AS contact_phone, c.timezone AS contact_tz
   FROM message m LEFT JOIN contact c ON c.id = m.contact_id
  WHERE m.state = 'open' AND m.outcome <> 'quarantined'
- ORDER BY m.requested_seq LIMIT 500;
+    OR m.state = 'dispatched' AND m.outcome = 'cancelled'
+ ORDER BY m.requested_seq LIMIT $1;
 
 -- name: stranded
 -- Commands a silent phone never accepted, past their lease. $1 phone, $2 dispatched before.
@@ -69,9 +78,11 @@ SELECT m.*, c.opted_out, c.seq AS contact_seq, c.phone_id AS contact_phone, c.ti
   FROM message m LEFT JOIN contact c ON c.id = m.contact_id WHERE m.id = $1;
 
 -- name: ahead
--- How many stand before it. $1 queue, $2 lane, $3 wake_at, $4 requested_seq.
+-- How many that are due by then stand before it. $1 queue, $2 lane, $3 wake_at, $4 requested_seq,
+-- $5 now.
 SELECT count(*) FROM message
- WHERE queue = $1 AND state = 'waiting' AND (lane, wake_at, requested_seq) < ($2, $3, $4);
+ WHERE queue = $1 AND state = 'waiting' AND (lane, wake_at, requested_seq) < ($2, $3, $4)
+   AND wake_at <= greatest($3, $5);
 
 -- name: desk_workspace
 -- The account behind a question.

@@ -9,7 +9,7 @@ from shared import events as e
 from shared import ids
 
 ACTOR = e.Actor("system", "scheduler")
-HELD_AGAIN_S = 10  # a wait put on record twice within this is one record
+HELD_AGAIN_S = 1  # a wait put on record twice within this is one record
 
 
 def event(outcome: decide.Outcome | decide.Cancelled, now: datetime) -> e.Event:
@@ -47,9 +47,12 @@ def event(outcome: decide.Outcome | decide.Cancelled, now: datetime) -> e.Event:
                 message_id=text.id, contact_id=text.contact_id, code=code, detail=detail
             )
             key = ()
-        case decide.Expire(waited_for=waited_for):
+        case decide.Expire(waited_for=waited_for, phone_id=phone_id):
             data = e.SendExpired(
-                message_id=text.id, contact_id=text.contact_id, waited_for=waited_for
+                message_id=text.id,
+                contact_id=text.contact_id,
+                waited_for=waited_for,
+                phone_id=phone_id,
             )
             key = ()
         case decide.Cancelled():
@@ -67,7 +70,7 @@ def settled(outcome: decide.Outcome | decide.Cancelled, now: datetime) -> e.Even
 
 
 def recall(text: decide.Text, command_id: str, reason: str, now: datetime) -> e.Event:
-    """Asks the phone to give a command back: ``failover`` or ``expired``."""
+    """Asks the phone to give a command back: ``failover``, ``expired`` or ``user``."""
     data = e.SendCancelRequested(
         message_id=text.id, contact_id=text.contact_id, reason=reason, command_id=command_id
     )

@@ -8,7 +8,7 @@ from shared.settings import Settings, Var
 
 
 class SchedulerSettings(Settings, frozen=True, kw_only=True):
-    """``unpaced_simulation`` exists for load tests: no SIM and no Android is behind such a phone."""
+    """``unpaced_simulation`` is for load tests: no SIM and no Android is behind such a phone."""
 
     unpaced_simulation: Annotated[
         bool,

@@ -12,18 +12,32 @@ delivery is opened for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from msgspec import Struct
 
 from services.webhooks import shapes
 from services.webhooks.decide import wants
+from services.webhooks.tables import (
+    ALL,
+    ATTEMPT,
+    DELIVERY,
+    ENDPOINT,
+    MESSAGE,
+    PAYLOAD,
+    PRUNED,
+    SUBSCRIPTION,
+    TABLES,
+    Attempt,
+    Delivery,
+    Endpoint,
+    Message,
+    Payload,
+    Pruned,
+    Subscription,
+)
 from shared import events, ids
 from shared.events import Event
 from shared.projector import Projection
-from shared.rows import Key, Rows, Table
+from shared.rows import Rows
 from shared.sql import queries
 
 FILTERS = (
@@ -43,137 +57,10 @@ FIRST = datetime(2000, 1, 1, tzinfo=UTC)  # due before all that waits: somebody 
 sql = queries("services.webhooks")
 
 
-class Endpoint(Struct):
-    """An endpoint as it stands. ``failing_since`` is its first failure since its last success."""
-
-    id: str
-    workspace_id: str
-    url: str
-    types: list[str]
-    enabled: bool
-    ordered: bool
-    description: str
-    removed: bool
-    disabled_reason: str | None
-    failing_since: datetime | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class Subscription(Struct):
-    """A workspace's enabled endpoints: their types, which of them are ordered, their open
-    deliveries. ``saved_seq`` is the last endpoint_saved, which the next one is decided on."""
-
-    workspace_id: str
-    saved_seq: int
-    types: dict[str, list[str]]
-    ordered: list[str]
-    backlog: dict[str, int]
-
-
-class Message(Struct):
-    """Whom a message goes to."""
-
-    id: str
-    workspace_id: str
-    to_number: str
-    client_ref: str | None
-    campaign_id: str | None
-    parts: int
-    keep_until: datetime
-
-
-class Payload(Struct):
-    """The bytes of one event's webhook, as text."""
-
-    event_id: str
-    workspace_id: str
-    body: str
-    at: datetime
-
-
-class Delivery(Struct):
-    """One event for one endpoint (decide.Due says more)."""
-
-    id: str
-    workspace_id: str
-    endpoint_id: str
-    event_id: str
-    event_type: str
-    seq: int
-    at: datetime
-    ordered_by: str | None
-    state: str
-    trigger: str
-    opened_by: str
-    attempt: int
-    next_at: datetime | None
-    status: int | None
-    error: str | None
-
-
-class Attempt(Struct):
-    """Which delivery an attempt was of."""
-
-    id: str
-    workspace_id: str
-    delivery_id: str
-    at: datetime
-
-
-class Pruned(Struct):
-    """When old rows were last removed."""
-
-    id: str
-    at: datetime
-
-
-_TYPES = frozenset(shapes.TYPES)
-_ALL = "all"
-
-
-def _workspaces(event: Event) -> Iterable[Key]:
-    return ((event.workspace_id,),)
-
-
-def _payloads(event: Event) -> Iterable[Key]:
-    if event.type in _TYPES or isinstance(event.data, events.WebhookTestRequested):
-        return ((event.id,),)
-    return ()
-
-
-def _messages(event: Event) -> Iterable[Key]:
-    if isinstance(event.data, events.SmsFact):
-        return ((event.data.message_id,),)
-    return ()
-
-
-def _pruned(_: Event) -> Iterable[Key]:
-    return ((_ALL,),)
-
-
-ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
-SUBSCRIPTION = Table("subscription", Subscription, ("workspace_id",), keys=_workspaces)
-MESSAGE = Table("message", Message, keys=_messages)
-PAYLOAD = Table("payload", Payload, ("event_id",), keys=_payloads)
-DELIVERY = Table("delivery", Delivery, by=("delivery_id",))
-ATTEMPT = Table("attempt", Attempt, insert_only=True)
-PRUNED = Table("pruned", Pruned, keys=_pruned)
-TABLES: tuple[Table[Any], ...] = (
-    ENDPOINT,
-    SUBSCRIPTION,
-    MESSAGE,
-    PAYLOAD,
-    DELIVERY,
-    ATTEMPT,
-    PRUNED,
-)
-
-
 def apply(rows: Rows, seq: int, event: Event) -> None:
     """Fold one event into the rows."""
     data = event.data
-    if event.type in _TYPES:
+    if event.type in shapes.TOLD:
         _happened(rows, seq, event)
     else:
         match data:
@@ -399,7 +286,7 @@ def _switch_off(rows: Rows, endpoint: Endpoint) -> None:
 def _test(rows: Rows, seq: int, event: Event, data: events.WebhookTestRequested) -> None:
     """An endpoint that is off can be tested too: that is when somebody wants to know."""
     endpoint = rows.get(ENDPOINT, data.endpoint_id)
-    known = data.event_type in _TYPES
+    known = data.event_type in shapes.TOLD
     if endpoint is None or endpoint.removed or not known or rows.get(PAYLOAD, event.id) is not None:
         return
     body = shapes.example_body(event, data.event_type)
@@ -443,11 +330,11 @@ def _replay(rows: Rows, event: Event, data: events.WebhookReplayRequested) -> No
 
 def _prune(rows: Rows, event: Event) -> None:
     """Remove old rows now and then, by the log's time, so that a rebuild removes the same ones."""
-    last = rows.get(PRUNED, _ALL)
+    last = rows.get(PRUNED, ALL)
     if last is None:
-        rows.put(PRUNED, Pruned(_ALL, event.at))
+        rows.put(PRUNED, Pruned(ALL, event.at))
     elif event.at - last.at >= PRUNE_EVERY and rows.barrier is None:
-        rows.edit(PRUNED, _ALL)
+        rows.edit(PRUNED, ALL)
         last.at = event.at
         rows.then(sql.prune, event.at - KEPT, PRUNE_MAX, event.at)
 

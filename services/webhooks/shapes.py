@@ -199,6 +199,7 @@ _SHAPES: dict[str, Callable[[Any, About], Struct]] = {
 }
 TYPES = tuple(_SHAPES)
 """What an endpoint can subscribe to, by name; ``*`` is all of it, and what is added later."""
+TOLD = frozenset(TYPES)
 
 _CONTACT, _MESSAGE, _PHONE_ID = (ids.derive(kind, "example") for kind in ("con", "msg", "phn"))
 _AT = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -96,11 +96,15 @@ class SendCancelled(SendFact, frozen=True, kw_only=True):
 
 
 class SendExpired(SendFact, frozen=True, kw_only=True):
-    """Final: its time ran out; ``waited_for`` is the last reason it waited."""
+    """Final: its time ran out; ``waited_for`` is the last reason it waited.
+
+    ``phone_id`` is the phone that had the command and never said a word about it.
+    """
 
     TYPE: ClassVar[str] = "send.expired"
 
     waited_for: str | None = None
+    phone_id: str | None = None
 
 
 class SendResolved(SendFact, frozen=True, kw_only=True):

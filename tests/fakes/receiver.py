@@ -78,9 +78,13 @@ class Receiver:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._stopping.set()
+        self.release()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def release(self) -> None:
+        """Answer every request that hangs, and hang no more."""
+        self._stopping.set()
 
     def url(self, path: str) -> str:
         """Where ``path`` is."""

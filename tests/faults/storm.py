@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from shared.events import Event
 from tests.faults.evidence import Arrived, Endpoint, Evidence, Radio, Wish, told
@@ -52,14 +53,18 @@ class Storm:
         """kill -9 each of ``victims`` so many times, in random order, while the load runs."""
         deck = [victim for victim in victims for _ in range(kills_each)]
         self._rng.shuffle(deck)
-        running = asyncio.create_task(self.load.run())
-        try:
+        async with self.under_load():
             for victim in deck:
                 await asyncio.sleep(self._rng.uniform(*pause_s))
-                if running.done():
-                    break
                 await self._kill(victim)
             await asyncio.sleep(1.0)  # the load goes on for a moment after the last kill
+
+    @contextlib.asynccontextmanager
+    async def under_load(self) -> AsyncIterator[None]:
+        """The load runs inside; at the end its last requests are waited for."""
+        running = asyncio.create_task(self.load.run())
+        try:
+            yield
             self.load.stop()
             await running
         finally:

@@ -28,10 +28,8 @@ async def lived(stack: Stack) -> Storm:
     rng, seed = seeded()
     storm = Storm(stack, rng, seed, rate=RATE)
     await storm.prepare(PHONES)
-    running = asyncio.create_task(storm.load.run())
-    await asyncio.sleep(LOAD_S)
-    storm.load.stop()
-    await running
+    async with storm.under_load():
+        await asyncio.sleep(LOAD_S)
     await storm.settle()
     return storm
 
@@ -116,12 +114,10 @@ def _of_one_text(extra: Counter[str]) -> bool:
 async def test_a_replay_while_everything_runs_changes_nothing(tmp_path: Path) -> None:
     async with Stack(tmp_path) as stack:
         storm = await lived(stack)
-        running = asyncio.create_task(storm.load.run())
-        for service in SERVICES:
-            code, out, errors = await stack.command("replay", service)
-            assert code == 0, (service, out, errors, stack.report())
-        storm.load.stop()
-        await running
+        async with storm.under_load():
+            for service in SERVICES:
+                code, out, errors = await stack.command("replay", service)
+                assert code == 0, (service, out, errors, stack.report())
         await storm.settle()
         await storm.count()
         await stack.verify()

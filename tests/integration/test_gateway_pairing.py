@@ -95,6 +95,15 @@ async def test_the_same_device_keeps_its_id_and_loses_its_old_credential(world: 
     assert (await new.tell(new.entry("health")))["acked_seq"] == 1
 
 
+async def test_a_device_paired_again_keeps_its_label_unless_it_gets_one(world: Gateways) -> None:
+    for label in ("Front desk", "", "Back office", ""):
+        await world.pair(uri=(await world.link(label))["uri"])
+    labels = [event.data.label for event in await world.events("phone.paired")]
+    assert labels == ["Front desk", "Front desk", "Back office", "Back office"]
+    await world.pair("device-2", uri=(await world.link(""))["uri"])
+    assert (await world.events("phone.paired"))[-1].data.label == "Acme One"
+
+
 async def test_a_device_is_another_phone_in_another_workspace(world: Gateways) -> None:
     first = await world.pair("device-1")
     world.workspace_id = ids.new("ws")
@@ -162,9 +171,9 @@ async def test_pairing_tells_its_state(world: Gateways) -> None:
     assert refused.value.problem["status"] == 404
 
 
-@pytest.mark.parametrize(
-    ("change", "pointer"),
-    [
+async def test_a_wrong_body_is_told_where_and_uses_nothing_up(world: Gateways) -> None:
+    uri = (await world.link())["uri"]
+    for change, pointer in [
         ({"token": None}, "#/token"),
         ({"token": ""}, "#/token"),
         ({"device": None}, "#/device"),
@@ -172,15 +181,10 @@ async def test_pairing_tells_its_state(world: Gateways) -> None:
         ({"sims": None}, "#/sims"),
         ({"sims": [{"slot": 0}]}, "#/sims/0/subscription_id"),
         ({"sims": [{"slot": 0, "subscription_id": 2**40}]}, "#/sims/0/subscription_id"),
-    ],
-)
-async def test_a_wrong_body_is_told_where_and_uses_nothing_up(
-    world: Gateways, change: dict[str, object], pointer: str
-) -> None:
-    uri = (await world.link())["uri"]
-    status, problem = await world.post_pair({**pair_body(uri), **change})
-    assert status == 422
-    assert pointer in [error["pointer"] for error in problem["errors"]]
+    ]:
+        status, problem = await world.post_pair({**pair_body(uri), **change})
+        assert status == 422
+        assert pointer in [error["pointer"] for error in problem["errors"]]
     assert (await world.post_pair(pair_body(uri)))[0] == 201
 
 

@@ -146,10 +146,10 @@ def test_a_wrong_entry_at_the_end_is_acknowledged_by_the_vault() -> None:
 
 
 def test_an_entry_without_a_number_is_named_and_blocks_nothing() -> None:
-    call = Call(None, read(entry(1, "accepted")).entries, [Rejected(None, "invalid_entry", "?")])
+    call = Call(None, read(entry(1, "accepted")).entries, [Rejected(0, "invalid_entry", "?")])
     verdict = decided(call, known())
     assert verdict.acked_seq == 1
-    assert [one.seq for one in verdict.rejected] == [None]
+    assert [one.seq for one in verdict.rejected] == [0]
 
 
 @pytest.mark.parametrize("rows", [known(command(phone_id="phn_other")), known(commands={})])

@@ -102,12 +102,12 @@ def test_a_wrong_entry_is_set_aside_and_its_neighbours_count(wrong: Any, code: s
 def test_an_entry_without_a_usable_number_is_set_aside_without_one(seq: Any) -> None:
     call = read_call(raw(entry(1), entry(seq)))
     assert [one.seq for one in call.entries] == [1]
-    assert [one.seq for one in call.rejected] == [None]
+    assert [one.seq for one in call.rejected] == [0]
 
 
 @pytest.mark.parametrize("wrong", [[], "accepted", None, 7])
 def test_what_is_no_object_is_set_aside(wrong: Any) -> None:
-    assert [one.seq for one in read_call(raw(wrong)).rejected] == [None]
+    assert [one.seq for one in read_call(raw(wrong)).rejected] == [0]
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,7 @@ def test_every_type_can_be_tested_and_its_example_looks_like_it(name: str) -> No
     rows = folded(saved(), wish)
     (row,) = rows.all(DELIVERY)
     assert (row.trigger, row.event_id, row.event_type) == ("test", wish.id, name)
+    assert row.next_at == project.FIRST  # before all that waits: somebody is looking
     body = json.loads(rows.all(PAYLOAD)[0].body)
     assert (body["id"], body["type"], body["test"]) == (wish.id, name, True)
     assert body["data"]

@@ -79,6 +79,10 @@ CREATE INDEX message_queue ON message (queue, lane, wake_at, requested_seq) WHER
 CREATE INDEX message_unexplained ON message (queue, requested_seq)
     WHERE state = 'waiting' AND reason IS NULL;
 CREATE INDEX message_expiry ON message (expires_at) WHERE state IN ('waiting', 'dispatched');
+CREATE INDEX message_recalled ON message (expires_at)
+    WHERE state = 'dispatched' AND cancel IS NOT NULL AND NOT accepted;
 CREATE INDEX message_open ON message (requested_seq) WHERE state = 'open';
+CREATE INDEX message_overtaken ON message (requested_seq)
+    WHERE state = 'dispatched' AND outcome = 'cancelled';
 CREATE INDEX message_with_phone ON message (dispatched_to)
     WHERE state IN ('dispatched', 'submitted');
