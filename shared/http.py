@@ -19,7 +19,7 @@ from aiohttp import web
 from shared import ids
 from shared.errors import LogUnavailable, NoAnswer, NotReady, Refused
 from shared.problems import Problem, unavailable
-from shared.sql import UNREACHABLE
+from shared.sql import REBUILT, UNREACHABLE
 from shared.telemetry import Metrics
 
 BODY_MAX_BYTES = 1024 * 1024
@@ -72,7 +72,7 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = problem_response(problem, request)
     except web.HTTPException as error:
         response = problem_response(_from_http(error), request)
-    except (LogUnavailable, NoAnswer, NotReady, *UNREACHABLE) as error:
+    except (LogUnavailable, NoAnswer, NotReady, *UNREACHABLE, *REBUILT) as error:
         structlog.get_logger().warning("answered 503", error=type(error).__name__)
         response = problem_response(
             unavailable("Storage is not reachable right now. Nothing was changed.", RETRY_AFTER_S),

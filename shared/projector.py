@@ -41,6 +41,8 @@ ADOPT = "UPDATE position SET log_created = $1 WHERE log_created IS NULL"
 LEAD = "SELECT pg_advisory_lock(hashtext($1), hashtext(current_schema()))"
 # A leader whose machine vanished gives up the lock after some 20 s, not after the two hours that
 # TCP's own defaults take.
+PROBE = "SELECT"
+PROBE_S, PROBE_TIMEOUT_S = 5.0, 5.0  # together shorter than KEEPALIVES
 KEEPALIVES = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "3",
@@ -70,8 +72,8 @@ class Status:
     failed: str | None = None
     events: int = 0
     batches: int = 0
-    waiters: list[tuple[int, int, asyncio.Future[None]]] = field(
-        default_factory=list[tuple[int, int, asyncio.Future[None]]]
+    waiters: list[tuple[int, int, asyncio.Future[bool]]] = field(
+        default_factory=list[tuple[int, int, asyncio.Future[bool]]]
     )
 
     def head_age_s(self) -> float:
@@ -101,23 +103,22 @@ class Projector:
         status = self.status
         if status.position >= seq:
             return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
         self._ticket += 1
         heapq.heappush(status.waiters, (seq, self._ticket, future))
+        timer = loop.call_later(timeout_s, _settle, future, False)
         try:
-            await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            return False
-        return True
+            return await future
+        finally:
+            timer.cancel()
 
     def heard(self, wake: Wake) -> None:
         """A batch was committed, here or by the leading instance elsewhere."""
         status = self.status
         status.position = max(status.position, wake.seq)
         while status.waiters and status.waiters[0][0] <= status.position:
-            future = heapq.heappop(status.waiters)[2]
-            if not future.done():
-                future.set_result(None)
+            _settle(heapq.heappop(status.waiters)[2], True)
         for callback in self.on_commit:
             callback(wake)
 
@@ -273,6 +274,11 @@ class Projector:
         return reached
 
 
+def _settle(future: asyncio.Future[bool], passed: bool) -> None:
+    if not future.done():
+        future.set_result(passed)
+
+
 async def apply_all(
     projection: Projection, rows: Rows, db: Any, events: list[tuple[int, Event]]
 ) -> None:
@@ -338,10 +344,19 @@ def _reason(service: str, error: Exception) -> str:
 
 
 async def _until_closed(connection: asyncpg.Connection) -> None:
-    """Ends when the connection that holds the lock is gone."""
+    """Ends when the connection that holds the lock is gone, or dead: before PostgreSQL, by
+    KEEPALIVES, gives the lock to somebody else."""
     closed = asyncio.Event()
     connection.add_termination_listener(lambda _: closed.set())
-    await closed.wait()
+    while not closed.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBE_S):
+                await closed.wait()
+                return
+        try:
+            await connection.execute(PROBE, timeout=PROBE_TIMEOUT_S)
+        except UNREACHABLE:
+            return
 
 
 async def _close(connection: asyncpg.Connection) -> None:

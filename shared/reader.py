@@ -232,8 +232,10 @@ class _Cursor:
             if self.idle:
                 self.idle, self.pending = False, 0
                 yield Batch((), 0)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the wake.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), SILENCE_S)
+                async with asyncio.timeout(SILENCE_S):
+                    await self.wake.wait()
             if not self.got and time.monotonic() - self.heard >= SILENCE_S:
                 return
 

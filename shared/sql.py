@@ -27,7 +27,13 @@ from shared.errors import NewerSchema
 
 OWNER_POOL_MAX = 6
 TENANT_POOL_MAX = 10
-STATEMENT_TIMEOUT_S = 30
+# Longer than any statement of a service takes: what takes longer has a dead connection.
+STATEMENT_TIMEOUT_S = 10
+REBUILD_TIMEOUT_S = 300  # beside the live tables, whole tables are read and written
+CONNECT_TIMEOUT_S = 5
+# A connection is waited for so long; and one whose statement timed out has so long to confirm that
+# it was cancelled, before it is closed. A dead one never will.
+POOL_TIMEOUT_S = 5
 MIGRATION_LOCK = 0x8E5  # one migration at a time in a database; any constant of ours will do
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
@@ -44,6 +50,13 @@ UNREACHABLE = (
     asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted
     asyncpg.InternalClientError,  # the connection went away in the middle of a conversation
 )
+
+REBUILT = (
+    asyncpg.UndefinedTableError,  # dropped: `eightms replay` brings them back
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidCachedStatementError,  # swapped for tables with other columns
+)
+"""The tables went away under a statement: asking again helps, now or after a replay."""
 
 MIGRATION = """
 CREATE TABLE IF NOT EXISTS migration (name text PRIMARY KEY, applied_at timestamptz DEFAULT now());
@@ -90,6 +103,16 @@ def queries(package: str) -> SimpleNamespace:
     return SimpleNamespace(**dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True)))
 
 
+class _Pool(asyncpg.Pool):
+    """A pool that waits for nothing without an end, neither for a connection nor to get rid of one.
+
+    asyncpg's own waits for ever where no timeout is given, and release() has that of acquire().
+    """
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        return super().acquire(timeout=POOL_TIMEOUT_S if timeout is None else timeout)
+
+
 class Database:
     """The two pools of one service on one database."""
 
@@ -104,14 +127,22 @@ class Database:
         path = f"{schema or service}, {service}_vault"
 
         def pool(role: str, most: int, extra: dict[str, str]) -> Any:
-            return asyncpg.create_pool(
+            return _Pool(
                 url,
+                init_size=1,
                 min_size=1,
                 max_size=most,
+                max_queries=50_000,
                 max_inactive_connection_lifetime=0,
-                command_timeout=STATEMENT_TIMEOUT_S,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=STATEMENT_TIMEOUT_S if schema is None else REBUILD_TIMEOUT_S,
+                connect=None,
+                setup=None,
                 init=_codecs,
                 reset=_end_transaction,  # we set nothing outside transactions
+                loop=None,
+                connection_class=asyncpg.Connection,
+                record_class=asyncpg.Record,
                 server_settings={"role": role, "search_path": path, "jit": "off"} | extra,
             )
 

@@ -87,5 +87,7 @@ class Worker:
                 await asyncio.sleep(0)
                 continue
             wait_s = IDLE_S if delay_s is None else min(delay_s, IDLE_S)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the wake.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self.wake.wait()

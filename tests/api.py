@@ -156,12 +156,6 @@ class ApiWorld:
         for instance in self.instances:
             for task in instance.tasks:
                 task.cancel()
-            _, hung = await asyncio.wait(instance.tasks, timeout=15)
-            for t in hung:
-                print("HUNG", t)
-                for x in asyncio.all_tasks():
-                    print("----",x.get_name(), x.get_coro().__qualname__)
-                    for f in x.get_stack(): print("   ",f.f_code.co_filename.split("/")[-1],f.f_lineno,f.f_code.co_name)
             await asyncio.gather(*instance.tasks, return_exceptions=True)
             with contextlib.suppress(OSError, asyncpg.PostgresError):
                 await serve.stop(instance.context)

@@ -276,8 +276,7 @@ class Machinery:
         """Start what was taken down or stopped; returns when every service is ready."""
         for name in names:
             if name in SERVERS:
-                self._down.discard(name)
-                await self.server(name).start()
+                self._down.discard(name)  # its minder starts it
             else:
                 self.programs[name].start()
         await self.all_ready()

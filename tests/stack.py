@@ -31,7 +31,7 @@ from clients.simphone import control
 from shared import auth, events, ids
 from shared.errors import LogUnavailable
 from shared.events import Event
-from tests.machinery import SERVICES, Machinery
+from tests.machinery import REQUEST_TIMEOUT_S, SERVICES, Machinery
 from tests.programs import ROOT
 
 __all__ = ["NO_ANSWER", "SERVICES", "Answer", "Stack", "Workspace"]
@@ -233,13 +233,20 @@ class Stack(Machinery):
         key: str = "",
         part: str = "",
         idempotency_key: str = "",
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Answer:
         """One request, to ``part`` if named. One of NO_ANSWER where there is none."""
         headers = {"Authorization": f"Bearer {key or self.workspace.key}"}
         if idempotency_key:
             headers["Idempotency-Key"] = idempotency_key
         base = f"http://127.0.0.1:{self.ports[part]}" if part else self.url("api")
-        async with self.http.request(method, base + path, json=body, headers=headers) as response:
+        async with self.http.request(
+            method,
+            base + path,
+            json=body,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+        ) as response:
             raw = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "")
             document = json.loads(raw) if raw and is_json else raw.decode(errors="replace")

@@ -272,9 +272,9 @@ def _cancel_requested(rows: Rows, data: e.SendCancelRequested) -> None:
 def _final(rows: Rows, data: e.SendRejected | e.SendCancelled | e.SendExpired) -> None:
     message = rows.edit(MESSAGE, data.message_id)
     if message is not None and message.state != "final":
-        if isinstance(data, e.SendExpired) and data.phone_id == message.dispatched_to:
-            if message.state == "dispatched":
-                _give_back(rows, message, submitted=False)
+        unheard = isinstance(data, e.SendExpired) and data.phone_id == message.dispatched_to
+        if unheard and message.state == "dispatched":
+            _give_back(rows, message, submitted=False)
         message.state, message.body = "final", ""
 
 

@@ -28,7 +28,9 @@ def waiting(
             return f"{_upper(name)} is offline. If it stays away, another phone takes over{at}."
         case "min_gap":
             gap = f" {min_gap_s:g} seconds" if min_gap_s else ""
-            return f"{_upper(name)} keeps a gap of{gap} between texts to protect its SIM. Next slot{at}."
+            return (
+                f"{_upper(name)} keeps a gap of{gap} between texts to spare its SIM. Next slot{at}."
+            )
         case "daily_cap":
             limit = f" of {cap} texts" if cap is not None else ""
             return f"{_upper(name)} has used its limit{limit} for today. It goes out{at}."
@@ -42,8 +44,8 @@ def waiting(
             return f"The last attempt failed for a reason that often passes. It is tried again{at}."
         case "quarantined":
             return (
-                "It may or may not have been sent: the phone could not tell. It is never sent again "
-                "on its own. Decide: send it again, or leave it."
+                "It may or may not have been sent: the phone could not tell. It is never sent "
+                "again on its own. Decide: send it again, or leave it."
             )
         case "queue" if position:
             others = "1 message is" if position == 1 else f"{position} messages are"

@@ -38,6 +38,7 @@ SLOTS_FAILING = 32  # of those, for endpoints that keep failing
 PER_ENDPOINT = 10
 PER_FAILING_ENDPOINT = 1  # to see whether it is back, without holding up anybody
 FAILING_AFTER = 3  # failures in a row
+ORDERED_MAX = 5000  # open deliveries of an ordered endpoint looked at for the next to make
 FULL_S = 1.0  # when to look again if no lane has room; an attempt usually ends sooner
 RECORD_RETRY_S = 0.5  # when the log is away
 NEVER = 1 << 62  # a sequence that no log reaches
@@ -162,7 +163,7 @@ class Deliverer:
         taken = [*self._busy, *self._done]
         try:
             records = await self._context.db.owner.fetch(
-                sql.claim, list(rooms), list(rooms.values()), now, taken
+                sql.claim, list(rooms), list(rooms.values()), now, taken, ORDERED_MAX
             )
         except BaseException:
             self._look.update(dict.fromkeys(rooms))

@@ -48,8 +48,9 @@ FILTERS = (
 KEPT = timedelta(days=30)  # closed deliveries, for replays; and what anybody may ask to see again
 # A carrier gives up on a text after at most three days (the usual validity); no event comes later.
 MESSAGE_KEPT = timedelta(days=3)
-PRUNE_EVERY = timedelta(minutes=5)  # of the log's time: little at once, so that no batch is slow
-PRUNE_MAX = 20_000  # rows of a table in one go; four million a day is 14,000 in five minutes
+PRUNE_EVERY = timedelta(hours=1)  # of the log's time, and sooner when
+PRUNE_AFTER = 2000  # so many rows were made: little at once, so that no batch is slow
+PRUNE_MAX = 4000  # rows of a table in one go: more than were made, so that what is late catches up
 BACKLOG_MAX = 100_000  # open deliveries of one endpoint; what comes then is exhausted at once
 REPLAY_MAX = 10_000  # deliveries opened by one replay (as Svix); a later `since` opens the rest
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)  # due before all that waits: somebody is looking
@@ -101,6 +102,7 @@ def _requested(rows: Rows, event: Event, data: events.SendRequested) -> None:
         keep_until=data.expires_at + MESSAGE_KEPT,
     )
     rows.put(MESSAGE, message)
+    _made(rows)
 
 
 def _happened(rows: Rows, seq: int, event: Event) -> None:
@@ -162,6 +164,7 @@ def _open(
         error="backlog_full" if full else None,
     )
     rows.put(DELIVERY, delivery)
+    _made(rows)
     rows.hint(endpoint_id)
 
 
@@ -185,6 +188,7 @@ def _attempted(rows: Rows, event: Event, data: events.WebhookAttempted) -> None:
         _note_health(rows, event, data)
     attempt = Attempt(data.attempt_id, event.workspace_id, data.delivery_id, event.at)
     rows.put(ATTEMPT, attempt)
+    _made(rows)
     rows.hint(data.endpoint_id)
     delivery = rows.get(DELIVERY, data.delivery_id)
     if delivery is None or delivery.opened_by != event.cause or data.attempt <= delivery.attempt:
@@ -329,14 +333,23 @@ def _replay(rows: Rows, event: Event, data: events.WebhookReplayRequested) -> No
 
 
 def _prune(rows: Rows, event: Event) -> None:
-    """Remove old rows now and then, by the log's time, so that a rebuild removes the same ones."""
+    """Remove old rows now and then, by what the log says, so that a rebuild removes the same."""
     last = rows.get(PRUNED, ALL)
     if last is None:
-        rows.put(PRUNED, Pruned(ALL, event.at))
-    elif event.at - last.at >= PRUNE_EVERY and rows.barrier is None:
+        rows.put(PRUNED, Pruned(ALL, event.at, 0))
+        return
+    due = last.made >= PRUNE_AFTER or event.at - last.at >= PRUNE_EVERY
+    if due and rows.barrier is None:
         rows.edit(PRUNED, ALL)
-        last.at = event.at
+        last.at, last.made = event.at, 0
         rows.then(sql.prune, event.at - KEPT, PRUNE_MAX, event.at)
+
+
+def _made(rows: Rows) -> None:
+    """Count a row that will have to be removed one day."""
+    pruned = rows.edit(PRUNED, ALL)
+    if pruned is not None:
+        pruned.made += 1
 
 
 PROJECTION = Projection("webhooks", FILTERS, TABLES, apply)

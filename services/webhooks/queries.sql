@@ -5,24 +5,39 @@ SELECT DISTINCT endpoint_id FROM delivery WHERE state = 'open'
 -- name: claim
 -- For each endpoint ($1) as many due deliveries as it has room for ($2) at a time ($3), except those
 -- under way ($4), with their bytes and secrets, the current one first; and when its next is due.
--- An ordered delivery waits for every earlier open one of its conversation.
+-- Ordered deliveries go one by one in each conversation; the oldest $5 of an endpoint are looked at.
 SELECT lane.endpoint_id, e.workspace_id, e.url, e.failing_since,
        d.id AS delivery_id, d.event_id, d.event_type, d.attempt, d.trigger, d.opened_by,
-       p.body, s.sealed,
-       (SELECT min(n.next_at) FROM delivery n
-         WHERE n.endpoint_id = lane.endpoint_id AND n.state = 'open' AND n.next_at > $3) AS later
+       p.body, s.sealed, soon.later
   FROM unnest($1::text[], $2::int[]) AS lane (endpoint_id, room)
   JOIN endpoint e ON e.id = lane.endpoint_id
+ CROSS JOIN LATERAL (
+       SELECT least((SELECT min(n.next_at) FROM delivery n
+                      WHERE n.endpoint_id = lane.endpoint_id AND n.state = 'open'
+                        AND n.ordered_by IS NULL AND n.next_at > $3),
+                    (SELECT min(w.next_at) FROM (
+                            SELECT next_at FROM delivery
+                             WHERE endpoint_id = lane.endpoint_id AND state = 'open'
+                               AND ordered_by IS NOT NULL
+                             ORDER BY seq LIMIT $5) w
+                      WHERE w.next_at > $3)) AS later
+       OFFSET 0) soon  -- once for an endpoint, not for each of its deliveries
   LEFT JOIN LATERAL (
-       SELECT o.* FROM delivery o
-        WHERE o.endpoint_id = lane.endpoint_id AND o.state = 'open' AND o.next_at <= $3
-          AND o.id <> ALL ($4::text[])
-          AND (o.ordered_by IS NULL OR NOT EXISTS (
-               SELECT 1 FROM delivery b
-                WHERE b.endpoint_id = o.endpoint_id AND b.ordered_by = o.ordered_by
-                  AND b.state = 'open' AND b.ordered_by IS NOT NULL AND b.seq < o.seq))
-        ORDER BY o.next_at, o.seq
-        LIMIT lane.room) d ON true
+       (SELECT o.* FROM delivery o
+         WHERE o.endpoint_id = lane.endpoint_id AND o.state = 'open' AND o.ordered_by IS NULL
+           AND o.next_at <= $3 AND o.id <> ALL ($4::text[])
+         ORDER BY o.next_at, o.seq LIMIT lane.room)
+       UNION ALL
+       (SELECT f.* FROM (
+               SELECT DISTINCT ON (w.ordered_by) w.* FROM (
+                      SELECT * FROM delivery
+                       WHERE endpoint_id = lane.endpoint_id AND state = 'open'
+                         AND ordered_by IS NOT NULL
+                       ORDER BY seq LIMIT $5) w
+                ORDER BY w.ordered_by, w.seq) f
+         WHERE f.next_at <= $3 AND f.id <> ALL ($4::text[])
+         ORDER BY f.next_at, f.seq LIMIT lane.room)
+       ORDER BY next_at, seq LIMIT lane.room) d ON true
   LEFT JOIN payload p ON p.event_id = d.event_id
   LEFT JOIN LATERAL (
        SELECT array_agg(v.sealed ORDER BY v.expires_at IS NOT NULL, v.created_at DESC) AS sealed
@@ -62,13 +77,13 @@ UPDATE subscription
 WITH old_delivery AS (
     DELETE FROM delivery WHERE id IN (
         SELECT id FROM delivery WHERE at < $1 AND state <> 'open' ORDER BY at, id LIMIT $2)
+), needed AS MATERIALIZED (
+    SELECT event_id FROM delivery WHERE at < $1 AND state = 'open'
 ), old_payload AS (
     DELETE FROM payload WHERE event_id IN (
-        SELECT p.event_id FROM payload p
-         WHERE p.at < $1 AND NOT EXISTS (
-               SELECT 1 FROM delivery d
-                WHERE d.event_id = p.event_id AND d.at < $1 AND d.state = 'open')
-         ORDER BY p.at, p.event_id LIMIT $2)
+        SELECT event_id FROM payload p
+         WHERE at < $1 AND NOT EXISTS (SELECT 1 FROM needed n WHERE n.event_id = p.event_id)
+         ORDER BY at, event_id LIMIT $2)
 ), old_attempt AS (
     DELETE FROM attempt WHERE id IN (
         SELECT id FROM attempt WHERE at < $1 ORDER BY at, id LIMIT $2)

@@ -93,10 +93,11 @@ class Attempt(Struct):
 
 
 class Pruned(Struct):
-    """When old rows were last removed."""
+    """When old rows were last removed, and how many were made since."""
 
     id: str
     at: datetime
+    made: int
 
 
 ALL = "all"  # the key of the only row of `pruned`

@@ -111,13 +111,13 @@ async def test_a_dead_wire_is_noticed_and_given_up(tmp_path: Path, server: str) 
     async with Stack(tmp_path, wires=("nats", "postgres")) as stack:
         await begun(stack)
         stack.wires[server].strand()
-        began = time.monotonic()
         try:
-            answer = await stack.api("POST", "/v1/sms/send", body_of(0), idempotency_key="key-0")
-            assert answer.status in (202, 503), (answer.status, answer.body)
+            answer = await stack.api(
+                "POST", "/v1/sms/send", body_of(0), idempotency_key="key-0", timeout_s=BOUNDED_S
+            )
         except TimeoutError:
-            pytest.fail(f"a request hung\n{stack.report()}")
-        assert time.monotonic() - began < BOUNDED_S
+            pytest.fail(f"a request hung for {BOUNDED_S:g} s\n{stack.report()}")
+        assert answer.status in (202, 503), (answer.status, answer.body)
         accepted = [(await insist(stack, n)).body["message"]["id"] for n in range(3)]
         await delivered(stack, *accepted)
         counted_once(stack)

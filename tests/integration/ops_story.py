@@ -10,10 +10,14 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
+import pytest
+
+from cli.__main__ import main
 from cli.embedded import free_port
 from cli.embedded_process import die_with_parent
 from shared import events as e
@@ -21,10 +25,11 @@ from shared import ids
 from shared.log import Log
 from shared.vault import KeyRing
 
-WORKSPACE = "ws_" + "A" * 26
+WORKSPACE = ids.derive("ws", "bakery")
 KEY_TEXT = KeyRing.generate_key()
 BEGAN = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PATIENCE_S = 30.0
+ROOT = Path(__file__).parents[2]
 PHONES = [ids.derive("phn", str(n)) for n in range(5)]
 SYSTEM = e.Actor("system", "scheduler")
 
@@ -72,7 +77,7 @@ def beginning() -> Iterator[e.Event]:
         yield make(paired, "paired", n, e.Actor("phone", phone_id))
 
 
-def message(n: int) -> Iterator[e.Event]:
+def message(n: int, *, expires_days: int = 3) -> Iterator[e.Event]:
     """What happens to the n-th message: six events."""
     of: dict[str, Any] = {"message_id": message_id(n), "contact_id": contact_id(n)}
     phone_id = PHONES[n % len(PHONES)]
@@ -82,7 +87,7 @@ def message(n: int) -> Iterator[e.Event]:
         "body": f"Your bread number {n} is ready",
         "parts": 1,
         "source": "api",
-        "expires_at": BEGAN + timedelta(days=3),
+        "expires_at": BEGAN + timedelta(days=expires_days),
     }
     yield make(e.SendRequested(**of, **text), "requested", n, e.Actor("api_key", "key_1"))
     went = e.SendDispatched(**of, **text, command_id=command_id, phone_id=phone_id, attempt=1)
@@ -112,23 +117,32 @@ async def append(log: Log, events: list[e.Event]) -> int:
     return stored[-1]
 
 
+def environment(database_url: str, nats_url: str, **more: str) -> dict[str, str]:
+    """What a process of 8ms needs, and nothing of this process's own."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": database_url,
+        "NATS_URL": nats_url,
+        "EIGHTMS_SECRET_KEY": KEY_TEXT,
+        **more,
+    }
+
+
+def eightms(*argv: str) -> list[str]:
+    """The command line of `eightms`; it ends with the tests."""
+    return [*die_with_parent(signal.SIGKILL), sys.executable, "-m", "cli", *argv]
+
+
 @asynccontextmanager
 async def service(
     name: str, database_url: str, nats_url: str, **more: str
 ) -> AsyncGenerator[ServiceProcess, None]:
     """`python -m services.<name>`, ready."""
     port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": database_url,
-        "NATS_URL": nats_url,
-        "EIGHTMS_SECRET_KEY": KEY_TEXT,
-        "EIGHTMS_PORT": str(port),
-        **more,
-    }
     process = subprocess.Popen(  # noqa: ASYNC220 - it starts in a millisecond
         [*die_with_parent(signal.SIGKILL), sys.executable, "-m", f"services.{name}"],
-        env=environment,
+        env=environment(database_url, nats_url, EIGHTMS_PORT=str(port), **more),
     )
     try:
         one = ServiceProcess(process, port)
@@ -152,6 +166,13 @@ class ServiceProcess:
                 assert self.process.poll() is None, "the service ended"
                 await asyncio.sleep(0.05)
 
+    def get(self, path: str, key: str) -> int:
+        """The status of a request with an API key."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        request = Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        with urlopen(request, timeout=10) as answer:
+            return answer.status
+
     def is_ready(self) -> bool:
         """What readyz says now."""
         try:
@@ -159,3 +180,22 @@ class ServiceProcess:
                 return answer.status == 200
         except (URLError, OSError):
             return False
+
+
+class Command:
+    """Runs `eightms` against a NATS, as a process of its own would."""
+
+    def __init__(
+        self, url: str, patch: pytest.MonkeyPatch, captured: pytest.CaptureFixture[bytes]
+    ) -> None:
+        self._url, self._patch, self._captured = url, patch, captured
+
+    async def __call__(self, nats_url: str, *argv: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self._patch.setenv("DATABASE_URL", self._url)
+        self._patch.setenv("NATS_URL", nats_url)
+        self._patch.setenv("EIGHTMS_SECRET_KEY", KEY_TEXT)
+        self._captured.readouterr()
+        code = await asyncio.to_thread(main, argv)
+        out, err = self._captured.readouterr()
+        return code, out.decode(), err.decode()

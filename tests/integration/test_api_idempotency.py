@@ -11,7 +11,7 @@ import pytest_asyncio
 from cli.embedded import NatsServer
 from services.api.act import Sweeper
 from shared import ids
-from tests.api import ApiWorld, Answer
+from tests.api import Answer, ApiWorld
 
 SEND = "/v1/sms/send"
 WISH = {"to": "+14155550100", "body": "Hello"}

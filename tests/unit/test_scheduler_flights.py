@@ -33,6 +33,8 @@ class Clock:
 class Log:
     """Takes appends; the test says what becomes of them."""
 
+    connected = True
+
     def __init__(self) -> None:
         self.taken: list[tuple[events.Event, asyncio.Future[int]]] = []
 

@@ -390,13 +390,20 @@ def test_saves_are_numbered_for_the_next_decision() -> None:
 
 
 def test_old_rows_are_removed_now_and_then_by_the_logs_time() -> None:
-    soon, later = NOW + timedelta(minutes=4), NOW + timedelta(minutes=6)
+    soon, later = NOW + timedelta(minutes=59), NOW + timedelta(minutes=60)
     assert folded(sent("a"), sent("b", at=soon)).barrier is None
     rows = folded(sent("a"), sent("b", at=later))
     assert rows.barrier == (
         project.sql.prune,
         (later - project.KEPT, project.PRUNE_MAX, later),
     )
+
+
+def test_many_new_rows_remove_old_ones_sooner() -> None:
+    many = [sent(str(n)) for n in range(project.PRUNE_AFTER)]
+    assert folded(saved(), *many[:-1]).barrier is None
+    rows = folded(saved(), *many)
+    assert rows.barrier == (project.sql.prune, (NOW - project.KEPT, project.PRUNE_MAX, NOW))
 
 
 def test_folding_twice_makes_the_same_rows() -> None:

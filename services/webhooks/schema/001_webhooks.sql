@@ -37,7 +37,7 @@ CREATE TABLE message (
     parts integer NOT NULL,
     keep_until timestamptz NOT NULL
 );
-CREATE INDEX message_keep ON message USING brin (keep_until);
+CREATE INDEX message_keep ON message (keep_until);
 
 -- The bytes that are sent, once per event, however many endpoints and attempts.
 CREATE TABLE payload (
@@ -46,7 +46,7 @@ CREATE TABLE payload (
     body text NOT NULL,
     at timestamptz NOT NULL
 );
-CREATE INDEX payload_at ON payload USING brin (at);
+CREATE INDEX payload_at ON payload (at);
 
 -- One event for one endpoint. Open: to be attempted at next_at. Closed ones wait for a replay.
 CREATE TABLE delivery (
@@ -67,15 +67,15 @@ CREATE TABLE delivery (
     error text,
     CHECK ((state = 'open') = (next_at IS NOT NULL))
 );
--- The actor reads what is due of one endpoint.
-CREATE INDEX delivery_due ON delivery (endpoint_id, next_at, seq) WHERE state = 'open';
--- Whether something of the same conversation is still before this one.
-CREATE INDEX delivery_ordered ON delivery (endpoint_id, ordered_by, seq)
+-- The actor reads what is due of one endpoint; of an ordered one, what is oldest.
+CREATE INDEX delivery_due ON delivery (endpoint_id, next_at, seq)
+    WHERE state = 'open' AND ordered_by IS NULL;
+CREATE INDEX delivery_ordered ON delivery (endpoint_id, seq)
     WHERE state = 'open' AND ordered_by IS NOT NULL;
 -- A replay takes an endpoint's deliveries since a time.
 CREATE INDEX delivery_since ON delivery (endpoint_id, at, seq);
 CREATE INDEX delivery_parked ON delivery (workspace_id, at) WHERE state = 'exhausted';
-CREATE INDEX delivery_at ON delivery USING brin (at);
+CREATE INDEX delivery_at ON delivery (at) WHERE state <> 'open';
 
 -- Which delivery an attempt was of, for who wants that one made again.
 CREATE TABLE attempt (
@@ -84,10 +84,11 @@ CREATE TABLE attempt (
     delivery_id text NOT NULL,
     at timestamptz NOT NULL
 );
-CREATE INDEX attempt_at ON attempt USING brin (at);
+CREATE INDEX attempt_at ON attempt (at);
 
--- When old rows were last removed, by the log's time.
+-- When old rows were last removed, by the log's time, and how many were made since.
 CREATE TABLE pruned (
     id text PRIMARY KEY,
-    at timestamptz NOT NULL
+    at timestamptz NOT NULL,
+    made integer NOT NULL
 );
