@@ -97,10 +97,10 @@ async def usage(db: Any) -> dict[str, int]:
         if await db.fetchval("SELECT to_regclass($1)", one.table) is not None:
             rows = await db.fetch(
                 # version, length of the id, id (shared/vault.py)
-                f"SELECT substring({one.column} FROM 3 FOR get_byte({one.column}, 1)) AS id,"  # noqa: S608
-                f" count(*) AS n FROM {one.table} WHERE {one.column} IS NOT NULL GROUP BY id"
+                f"SELECT substring({one.column} FROM 3 FOR get_byte({one.column}, 1)) AS under,"  # noqa: S608
+                f" count(*) AS n FROM {one.table} WHERE {one.column} IS NOT NULL GROUP BY under"
             )
-            counts.update({row["id"].decode("ascii", "replace"): row["n"] for row in rows})
+            counts.update({row["under"].decode("ascii", "replace"): row["n"] for row in rows})
     return dict(counts)
 
 

@@ -40,9 +40,9 @@ ADVANCE = "UPDATE position SET seq = $2 WHERE seq = $1 AND tableoid = $3"
 ADOPT = "UPDATE position SET log_created = $1 WHERE log_created IS NULL"
 LEAD = "SELECT pg_advisory_lock(hashtext($1), hashtext(current_schema()))"
 # A leader whose machine vanished gives up the lock after some 20 s, not after the two hours that
-# TCP's own defaults take.
+# TCP's own defaults take. A leader that cannot reach its lock any more knows it before that.
 PROBE = "SELECT"
-PROBE_S, PROBE_TIMEOUT_S = 5.0, 5.0  # together shorter than KEEPALIVES
+PROBE_S, PROBE_TIMEOUT_S = 5.0, 5.0
 KEEPALIVES = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "3",

@@ -48,6 +48,7 @@ UNREACHABLE = (
     asyncpg.CrashShutdownError,  # another connection's process crashed: all begin again
     asyncpg.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.ReadOnlySQLTransactionError,  # a primary that was demoted
+    asyncpg.QueryCanceledError,  # timed out; or a cancellation came late and hit the next one
     asyncpg.InternalClientError,  # the connection went away in the middle of a conversation
 )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from services.api.catalogue import CATALOGUE
 from services.api.operation import Operation
@@ -15,6 +16,7 @@ from shared.problems import TITLES
 
 VERSION = "1.0.0"
 REFERENCE = "#/components/schemas/"
+_PAGE = re.compile(r"\bPage_(\w+)_\b")
 JSON, PROBLEM = "application/json", "application/problem+json"
 
 TAGS = {
@@ -46,8 +48,32 @@ WITH_BODY = ("malformed_json", "unsupported_media_type", "body_too_large")
 REPEATABLE = ("invalid_idempotency_key", "idempotency_key_reused", "request_in_progress")
 
 
+class _Untitled(GenerateJsonSchema):
+    """Without a title per field, which would only be its name again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
 def document(operations: Sequence[Operation], public_url: str) -> dict[str, Any]:
     """The document of ``operations`` as served at ``public_url``."""
+    return _renamed(_document(operations, public_url))
+
+
+def _renamed(node: Any) -> Any:
+    """The same with MessagePage where msgspec says Page_Message_, and Markdown's backquotes."""
+    match node:
+        case dict():
+            return {_PAGE.sub(r"\1Page", name): _renamed(inner) for name, inner in node.items()}
+        case list():
+            return [_renamed(inner) for inner in node]
+        case str():
+            return _PAGE.sub(r"\1Page", node).replace("``", "`")
+        case _:
+            return node
+
+
+def _document(operations: Sequence[Operation], public_url: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -64,7 +90,7 @@ def document(operations: Sequence[Operation], public_url: str) -> dict[str, Any]
         "paths": paths,
         "components": {
             "schemas": _schemas(operations),
-            "responses": {},
+            "headers": _HEADERS,
             "securitySchemes": {
                 "api_key": {
                     "type": "http",
@@ -116,7 +142,12 @@ _KEY_PARAMETER = {
     "in": "header",
     "required": False,
     "description": "Makes repeating the request safe for 24 hours. A UUID is fine.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
     "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
 }
 
@@ -135,30 +166,25 @@ def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
-    schema = operation.query.model_json_schema(ref_template=REFERENCE + "{model}")
+    schema = operation.query.model_json_schema(schema_generator=_Untitled)
     required = set(schema.get("required", ()))
     out: list[dict[str, Any]] = []
     for name, field in schema.get("properties", {}).items():
-        parameter = {
-            "name": name,
-            "in": "query",
-            "required": name in required,
-            "schema": _not_null(field),
-        }
-        if "description" in field:
-            parameter["description"] = field["description"]
-        out.append(parameter)
+        schema = _not_null(field)
+        description = schema.pop("description", None)
+        parameter = {"name": name, "in": "query", "required": name in required, "schema": schema}
+        out.append(parameter | ({"description": description} if description else {}))
     return out
 
 
 def _not_null(field: dict[str, Any]) -> dict[str, Any]:
     """A parameter is there or not; it cannot be null."""
-    kept = {k: v for k, v in field.items() if k not in ("description", "title")}
+    kept = dict(field)
     choices = [c for c in kept.pop("anyOf", []) if c != {"type": "null"}]
     if kept.get("default", ...) is None:
         del kept["default"]
     if len(choices) == 1:
-        kept |= {k: v for k, v in choices[0].items() if k != "description"}
+        kept = {**choices[0], **kept}
     return kept
 
 
@@ -175,13 +201,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 
 def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
-    if operation.location and not plain:
-        headers["Location"] = _header(f"{operation.location[:-1]}'s address.")
-    if operation.paged:
-        headers["Link"] = _header("The next page, where there is one (RFC 8288).")
-    if operation.repeatable:
-        headers["Idempotent-Replayed"] = _header("`true` when the request was not done again.")
+    names = ["X-Request-Id"]
+    names += ["Location"] if operation.located and not plain else []
+    names += ["Link"] if operation.paged else []
+    names += ["Idempotent-Replayed"] if operation.repeatable and not plain else []
+    headers = _headers(names)
     out: dict[str, Any] = {"description": "Done.", "headers": headers}
     if response is None:
         out["description"] = "Done; there is nothing to show."
@@ -193,36 +217,46 @@ def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[s
 
 
 def _bad(status: int, found: Sequence[str]) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-Id": _REQUEST_ID}
-    if status == 401:
-        headers["WWW-Authenticate"] = _header("How to sign in (RFC 6750).", required=True)
-    if status == 405:
-        headers["Allow"] = _header("The methods this address knows.", required=True)
-    if status == 503:
-        headers["Retry-After"] = _header("Seconds to wait before repeating.", required=True)
+    also = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}.get(status)
     lines = [f"- `{code}`: {CATALOGUE[code].meaning}" for code in found]
     return {
         "description": TITLES.get(status, "Problem") + ":\n\n" + "\n".join(lines),
-        "headers": headers,
+        "headers": _headers(["X-Request-Id", *([also] if also else [])]),
         "content": {PROBLEM: {"schema": {"$ref": REFERENCE + "Problem"}}},
     }
 
 
-def _header(description: str, *, required: bool = False) -> dict[str, Any]:
-    return {"description": description, "required": required, "schema": {"type": "string"}}
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-_REQUEST_ID: dict[str, Any] = {
-    "description": "Names this request, for questions about it.",
-    "required": True,
-    "schema": {"type": "string", "pattern": f"^req_{ULID}$"},
+def _header(description: str, *, required: bool = False, **schema: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "required": required,
+        "schema": {"type": "string", **schema},
+    }
+
+
+_HEADERS = {
+    "X-Request-Id": _header(
+        "Names this request, for questions about it.", required=True, pattern=f"^req_{ULID}$"
+    ),
+    "Location": _header("The address of what was made.", required=True),
+    "Link": _header("The next page, where there is one (RFC 8288)."),
+    "Idempotent-Replayed": _header("`true` when the request was not done again."),
+    "WWW-Authenticate": _header("How to sign in (RFC 6750).", required=True),
+    "Allow": _header("The methods this address knows.", required=True),
+    "Retry-After": _header("Seconds to wait before repeating.", required=True),
 }
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     requests = {op.request: None for op in operations if op.request is not None}
     _, asked = models_json_schema(
-        [(model, "validation") for model in requests], ref_template=REFERENCE + "{model}"
+        [(model, "validation") for model in requests],
+        ref_template=REFERENCE + "{model}",
+        schema_generator=_Untitled,
     )
     responses: dict[Any, None] = {}
     for op in operations:

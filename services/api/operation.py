@@ -108,12 +108,13 @@ class Operation:
     further: Callable[[Call, Any, frozenset[str]], Awaitable[list[FieldError]]] | None = None
     lenient: Callable[[bytes], Any] | None = None
     paged: bool = False
-    location: str | None = None
+    located: bool = False
 
     @property
-    def path_names(self) -> list[str]:
-        """The names in the path, in order."""
-        return _PATH_NAME.findall(self.path)
+    def route(self) -> str:
+        """The path as aiohttp matches it: an id begins with its prefix, so that no word of another
+        path is taken for one."""
+        return _PATH_NAME.sub(lambda name: f"{{{name[1]}:{self.ids[name[1]]}_[^/]*}}", self.path)
 
     @property
     def repeatable(self) -> bool:

@@ -24,7 +24,7 @@ def routes(app: web.Application, context: Context) -> None:
     """Every operation and page into ``app``."""
     api = context.extra[API] = Api(context)
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, dispatch.handler(api, operation))
+        app.router.add_route(operation.method, operation.route, dispatch.handler(api, operation))
     Site(OPERATIONS, api.public_url).add_to(app)
 
 

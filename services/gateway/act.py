@@ -99,8 +99,10 @@ class Watch:
             if self._timers:
                 due_s = (self._timers[0][0] - self._context.clock.now()).total_seconds()
                 wait_s = min(wait_s, max(due_s, 0.0))
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the wake.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
             self._woken.clear()
         return 0.0
 

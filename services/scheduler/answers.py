@@ -172,6 +172,7 @@ def _wait(
             there = any(p.state != "unpaired" for p in desk.phones.values())
             return ("phone_offline" if there else "no_phone"), None, None
         block = decide.earliest(online, text, desk, now)
+        phone = online[0] if len(online) == 1 else None
     if ahead and (block is None or block[0] in ("min_gap", "queue")):
         until = block[1] if block else None
         if until is not None and phone is not None:

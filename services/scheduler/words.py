@@ -16,24 +16,26 @@ def waiting(
     min_gap_s: float | None = None,
     cap: int | None = None,
 ) -> str:
-    """One or two sentences; times on the workspace's clock."""
+    """One or two sentences; times on the workspace's clock.
+
+    ``phone`` is the label of the phone it waits for; without one it waits for any. ``position`` is
+    how many messages are ahead.
+    """
     at = f" at {until.astimezone(zone):%H:%M on %d %B %Y} ({zone.key})" if until else ""
-    name = f"“{phone}”" if phone else "the phone"
+    name, it = (f"“{phone}”", "it") if phone else ("Every phone", "one")
     match reason:
         case "no_phone":
             return "No phone can send it yet. Add a phone, and it goes out."
         case "phone_offline":
-            return f"{_upper(name)} is offline. The message goes out as soon as it is back."
+            return f"{name} is offline. The message goes out as soon as {it} is back."
         case "failover_wait":
-            return f"{_upper(name)} is offline. If it stays away, another phone takes over{at}."
+            return f"{name} is offline. If it stays away, another phone takes over{at}."
         case "min_gap":
-            gap = f" {min_gap_s:g} seconds" if min_gap_s else ""
-            return (
-                f"{_upper(name)} keeps a gap of{gap} between texts to spare its SIM. Next slot{at}."
-            )
+            gap = f"a gap of {min_gap_s:g} seconds" if min_gap_s else "a gap"
+            return f"{name} keeps {gap} between texts to spare its SIM. Next slot{at}."
         case "daily_cap":
             limit = f" of {cap} texts" if cap is not None else ""
-            return f"{_upper(name)} has used its limit{limit} for today. It goes out{at}."
+            return f"{name} has used its limit{limit} for today. It goes out{at}."
         case "quiet_hours":
             return f"It is quiet hours where the recipient is. It goes out{at}."
         case "send_window":
@@ -47,12 +49,13 @@ def waiting(
                 "It may or may not have been sent: the phone could not tell. It is never sent "
                 "again on its own. Decide: send it again, or leave it."
             )
-        case "queue" if position:
-            others = "1 message is" if position == 1 else f"{position} messages are"
-            return f"{others} ahead of it on {name}.{' Expected' + at + '.' if at else ''}"
         case _:
-            return f"It is next in line on {name}."
+            return _in_line(phone, position or 0, at)
 
 
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _in_line(phone: str | None, ahead: int, at: str) -> str:
+    line = f"on “{phone}”" if phone else "in the line for any phone"
+    if not ahead:
+        return f"It is next {line}."
+    others = "1 message is" if ahead == 1 else f"{ahead} messages are"
+    return f"{others} ahead of it {line}.{f' Expected{at}.' if at else ''}"

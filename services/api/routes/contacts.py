@@ -221,7 +221,7 @@ OPERATIONS = (
         response=shapes.Contact,
         request=shapes.ContactRequest,
         problems=("invalid_number", "unknown_timezone", "contact_exists", "changed_meanwhile"),
-        location="The contact.",
+        located=True,
         summary="Save a contact",
         description="A contact is its number: a workspace has one contact per number.",
     ),

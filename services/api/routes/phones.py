@@ -249,7 +249,7 @@ OPERATIONS = (
         response=shapes.Pairing,
         request=shapes.PairingRequest,
         body_required=False,
-        location="The pairing.",
+        located=True,
         summary="Invite a phone",
         description=(
             "Show the QR code to the app, or open the link on the phone. Works once and only for "

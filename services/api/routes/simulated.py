@@ -85,7 +85,7 @@ OPERATIONS = (
         request=shapes.PairingRequest,
         body_required=False,
         problems=("simulator_off", "simulator_refused", "not_there_yet"),
-        location="The phone.",
+        located=True,
         summary="Add a simulated phone",
         description=(
             "It pairs, sends and receives like a real one, but nothing leaves this installation."

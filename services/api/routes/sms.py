@@ -291,7 +291,7 @@ OPERATIONS = (
             "in_the_past",
             "too_far_ahead",
         ),
-        location="The message.",
+        located=True,
         summary="Send a text",
         description=(
             "Accepted means stored: the text goes out as soon as a phone may send it, and "

@@ -154,7 +154,7 @@ OPERATIONS = (
         response=shapes.NewEndpoint,
         request=shapes.EndpointRequest,
         problems=(*URL_PROBLEMS, "limit_reached"),
-        location="The endpoint.",
+        located=True,
         summary="Add a webhook endpoint",
         description="The answer shows its secret, once. Keep it: every delivery is signed with it.",
     ),

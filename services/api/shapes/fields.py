@@ -137,8 +137,8 @@ PhoneId = Annotated[str, Field(pattern=f"^phn_{ULID}$")]
 
 Limit = Annotated[
     int,
-    BeforeValidator(_whole),
     Field(ge=1, le=PAGE_MAX, description="How many to list at most."),
+    BeforeValidator(_whole),
 ]
 Cursor = Annotated[
     str,
