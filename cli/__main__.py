@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(args)
     except KeyboardInterrupt:
+        if getattr(args, "until_interrupted", False):
+            return 0
         say("Interrupted.")
         return 1
     except BrokenPipeError:  # the reader of our output has seen enough

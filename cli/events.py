@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     tail.add_argument("--private", action="store_true", help="show texts, numbers and names")
     tail.add_argument("--json", action="store_true", help="whole events, as `export` writes them")
-    tail.set_defaults(run=run_tail)
+    tail.set_defaults(run=run_tail, until_interrupted=True)
 
     out = what.add_parser("export", help="write events as lines of JSON to standard output")
     out.description = (

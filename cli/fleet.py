@@ -21,6 +21,7 @@ from clients.simphone.errors import SimphoneError
 POLL_S = 0.05
 TELL_AFTER_S = 8.0  # a start that takes longer says what it waits for, and again after as long
 ASK_TIMEOUT_S = 2.0
+KEY_TRIES = 200  # ten seconds
 DEATHS_MAX = 3  # a child that ends so often before it was ever ready will not come up
 
 
@@ -109,6 +110,24 @@ class Fleet:
         except (SimphoneError, aiohttp.ClientError, OSError, TimeoutError):
             return "it is starting"
         return None
+
+    async def takes_key(self, api_key: str) -> None:
+        """Returns once the API has read the key from the log, which may be a moment after ready."""
+        if "api" not in self.services:
+            return
+        url = f"http://{LOOPBACK}:{self._plan.ports['api']}/v1/workspace"
+        timeout = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {api_key}"}
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+            for _ in range(KEY_TRIES):
+                try:
+                    async with session.get(url) as response:
+                        if response.status not in (401, 503):
+                            return
+                except (aiohttp.ClientError, OSError, TimeoutError):
+                    pass
+                await asyncio.sleep(POLL_S)
+        self._report("The API does not take the key yet; it reads the log.")
 
     async def restart_services(self, secret_key: str) -> None:
         """Stop every service and start it with another key; returns when all are ready again."""

@@ -75,11 +75,14 @@ class Aside:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(until, queue))
                 group.create_task(self._store(queue, progress))
-        except* (ProjectionFailed, UndecodableEvent) as failed:
-            raise CommandError(
-                f"{failed.exceptions[0]}.",
-                "This version's projection does not fit the log: nothing was changed.",
-            ) from None
+        except ExceptionGroup as failed:
+            first = failed.exceptions[0]
+            if isinstance(first, (ProjectionFailed, UndecodableEvent)):
+                raise CommandError(
+                    f"{first}.",
+                    "This version's projection does not fit the log: nothing was changed.",
+                ) from None
+            raise first from None
         self.seq = until
         async with self._database.owner.acquire() as db:
             await db.execute("UPDATE position SET seq = $1", until)

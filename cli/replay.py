@@ -10,12 +10,16 @@ tables or the new ones, and never none.
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import time
 from datetime import datetime
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 from cli import moments, stack
+from cli.embedded_postgresql import wheel_program
 from cli.errors import UsageError
 from cli.leaders import END_TERM
 from cli.rebuild import Aside, aside, drop
@@ -51,7 +55,7 @@ async def run(args: argparse.Namespace) -> int:
     async with stack.opened(args.data) as found, found.log() as log:
         for projection in projections:
             if args.until is not None:
-                await _look_back(found.database_url, log, projection, args.until)
+                await _look_back(found, log, projection, args.until)
             else:
                 await _rebuild(found.database_url, log, projection)
     return 0
@@ -119,11 +123,11 @@ async def swap(db: asyncpg.Connection, new: Aside, log: Log) -> float:
     return waited_s
 
 
-async def _look_back(url: str, log: Log, projection: Projection, until: str) -> None:
+async def _look_back(found: stack.Stack, log: Log, projection: Projection, until: str) -> None:
     service = projection.service
     seq, at = await moments.until(log, until)
     schema = f"{service}__at_{seq}"
-    async with aside(projection, schema, log, url) as past:
+    async with aside(projection, schema, log, found.database_url) as past:
         total = await past.pending(0) - await past.pending(seq)
         with Progress(f"Rebuilding {service} as of {seq:,}", total) as progress:
             await past.project(seq, progress)
@@ -132,13 +136,24 @@ async def _look_back(url: str, log: Log, projection: Projection, until: str) -> 
                 f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA {schema}"
                 f" FROM eightms_{service}"
             )
-    _tell_how(service, schema, seq, at)
+    _tell_how(found, service, schema, seq, at)
 
 
-def _tell_how(service: str, schema: str, seq: int, at: datetime | None) -> None:
+def _tell_how(found: stack.Stack, service: str, schema: str, seq: int, at: datetime | None) -> None:
     when = f" ({moment(at)} UTC)" if at else ""
+    psql = _psql(found)
     say(f"{service} as it was after event {seq:,}{when} is in the schema {schema}, read-only.")
-    say("Look at it:")
-    say(f"    psql \"$DATABASE_URL\" -c 'SET search_path TO {schema}' -c '\\dt'")
-    say("Delete it when you are done:")
-    say(f"    psql \"$DATABASE_URL\" -c 'DROP SCHEMA {schema} CASCADE'")
+    say(f"Look at it:  {psql} -c 'SET search_path TO {schema}' -c '\\dt'")
+    say(f"Delete it:   {psql} -c 'DROP SCHEMA {schema} CASCADE'")
+
+
+def _psql(found: stack.Stack) -> str:
+    """A command that a person may type, without the password in it."""
+    if os.environ.get("DATABASE_URL"):
+        return 'psql "$DATABASE_URL"'
+    parts = urlsplit(found.database_url)
+    path = found.data / "pg_service.conf"
+    lines = ("[eightms]", f"host={parts.hostname}", f"port={parts.port}", f"user={parts.username}")
+    more = (f"password={unquote(parts.password or '')}", f"dbname={parts.path[1:]}", "")
+    stack.write_private(path, "\n".join((*lines, *more)))
+    return f"PGSERVICEFILE={path} {shutil.which('psql') or wheel_program('psql')} service=eightms"

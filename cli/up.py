@@ -182,6 +182,8 @@ class _Up:
         stack.write_private(data / stack.STACK_FILE, self._facts)
         first = await first_start.first_workspace(data, log)
         await self._fleet.ready()
+        if first is not None:
+            await self._fleet.takes_key(first.api_key)
         phones = await self._simulated_phones(log, first)
         print(
             greeting.text(

@@ -263,14 +263,17 @@ class Machinery:
             self.kill(name)
 
     async def stop(self, *names: str) -> None:
-        """SIGTERM, all at once; returns when they have ended. AssertionError if one ends badly."""
-        for name in names:
-            self.programs[name].wanted = False
-        ends = await asyncio.gather(
-            *(self.programs[name].stop() for name in names), return_exceptions=True
-        )
+        """In good order, all at once; returns when they ended. AssertionError if one ends badly."""
+        ends = await asyncio.gather(*map(self._stop, names), return_exceptions=True)
         bad = {name: end for name, end in zip(names, ends, strict=True) if end != 0}
         assert not bad, f"told to stop: {bad}\n{self.report()}"
+
+    async def _stop(self, name: str) -> int:
+        if name in SERVERS:
+            self._down.add(name)
+            await self.server(name).stop()
+            return 0
+        return await self.programs[name].stop()
 
     async def bring_up(self, *names: str) -> None:
         """Start what was taken down or stopped; returns when every service is ready."""

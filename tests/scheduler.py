@@ -5,7 +5,7 @@
         message = await world.send()
         dispatch = await world.dispatched(message)
         await world.says(e.SmsSent, dispatch)
-        world.clock.forward(minutes=4)
+        await world.forward(minutes=4)
 
 ``processes=True`` runs it as processes on the machine's clock instead: world.start(), .kill().
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +40,6 @@ SERVICE = Service(
     projection=project.PROJECTION,
     settings=SchedulerSettings,
     answers=answers.answers,
-    actors=lambda context: [act.Dispatcher(context)],
 )
 TESTER = e.Actor("system", "test")
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -85,7 +85,9 @@ class World:
         self.clock: Any = Clock() if directory is None else MachineClock()
         self.programs: list[Program] = []
         self.context: Context | None = None
+        self.dispatcher: act.Dispatcher | None = None
         self._settings = settings
+        self._sent: set[str] = set()
         self._key = KeyRing.generate_key()
         self._tasks: list[asyncio.Task[None]] = []
         self._exit = contextlib.AsyncExitStack()
@@ -128,9 +130,13 @@ class World:
         self.clock.on_forward = [
             lambda: context.projector.heard(Wake(context.projector.status.position, []))
         ]
-        self._tasks = await _launch(SERVICE, context)
+        self._tasks = await _launch(dataclasses.replace(SERVICE, actors=self._actors), context)
         async with asyncio.timeout(60):
             await context.projector.leading.wait()
+
+    def _actors(self, context: Context) -> list[act.Dispatcher]:
+        self.dispatcher = act.Dispatcher(context)
+        return [self.dispatcher]
 
     async def end(self) -> None:
         """End it without ceremony, as a crash would: what it remembers is gone."""
@@ -162,12 +168,25 @@ class World:
     async def settled(self) -> None:
         """Wait until it has projected everything and has nothing left to decide at once."""
         assert self.context is not None
-        while True:
+        assert self.dispatcher is not None
+
+        projector = self.context.projector
+
+        async def rests() -> bool:
             last = (await self.log.state()).last_seq
-            assert await self.context.projector.passed(last, 60)
-            await asyncio.sleep(0.05)
-            if (await self.log.state()).last_seq == last:
-                return
+            assert await projector.passed(last, 60)
+            now_s = self.clock.now().timestamp()
+            it: Any = self.dispatcher
+            busy = it._queues or it._flying or it._open
+            due = min(it._queues.next_at, it._expiry_at) <= now_s
+            return not busy and not due and (await self.log.state()).last_seq == last
+
+        await until("it rests", rests)
+
+    async def forward(self, **by: float) -> None:
+        """Let time pass, once everything that is due now is done."""
+        await self.settled()
+        self.clock.forward(**by)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -250,6 +269,31 @@ class World:
                 journal_seq=1,
                 phone_at=self.clock.now(),
                 **fields,
+            )
+        )
+
+    async def sent(self) -> list[e.Event]:
+        """Every phone says of every command that it is sent; all dispatches so far."""
+        events = await self.events("send.dispatched")
+        for event in events:
+            if event.id not in self._sent:
+                self._sent.add(event.id)
+                await self.says(e.SmsSent, event)
+        return events
+
+    async def knows(self, wish: e.SendRequested, phone_id: str) -> None:
+        """The contact last spoke with this phone."""
+        await self.say(
+            e.ReplyReceived(
+                message_id=ids.new("msg"),
+                contact_id=wish.contact_id,
+                conversation_id=ids.conversation_id(wish.contact_id),
+                phone_id=phone_id,
+                sender=wish.to,
+                sender_kind="number",
+                body="Hi",
+                parts=1,
+                received_at=self.clock.now(),
             )
         )
 

@@ -60,9 +60,10 @@ def handler(api: Api, operation: Operation) -> Handler:
         if errors:
             raise refusal(errors)
         header = request.headers.get(KEY_HEADER) if operation.repeatable else None
-        if header is None or getattr(call.query, "dry_run", False):
+        key = None if header is None else read_key(header)
+        if key is None or getattr(call.query, "dry_run", False):  # a dry run does nothing twice
             return _response(operation, await operation.handle(call))
-        return await _once(call, read_key(header), request, raw or b"")
+        return await _once(call, key, request, raw or b"")
 
     return serve
 

@@ -130,9 +130,10 @@ class Dispatcher:
         known = self._rows.get(phone.id)
         self._rows[phone.id] = phone
         self._recount(phone.id)
-        if known is None or known.state_at != phone.state_at:
-            self._watch(phone, self._account(phone.account))
-        if phone.state == "unpaired" and (known is None or known.state != "unpaired"):
+        if known is not None and (known.state, known.state_at) == (phone.state, phone.state_at):
+            return
+        self._watch(phone, self._account(phone.account))
+        if phone.state == "unpaired":
             # Its rows were moved by a statement, of which we hear nothing: who is left in its
             # queue asked for this very phone, who is not is in the workspace's, and what it held
             # is open.
@@ -163,8 +164,8 @@ class Dispatcher:
         for flight in self._flying.to_phone(phone_id):
             phone.dispatched(flight.at, flight.parts, flight.command_id, account.zone)
         self._phones.setdefault(row.account, {})[phone_id] = phone
-        self._queues.activate(phone_id, row.account)
-        self._queues.activate(row.account, row.account)
+        self._queues.stir(phone_id, row.account)
+        self._queues.stir(row.account, row.account)
 
     def _projected(self, position: int) -> None:
         self._over(self._flying.landed(position))
@@ -205,7 +206,7 @@ class Dispatcher:
         # As of before the rows are read: what lands meanwhile is in memory, not in these rows.
         flying, in_the_air = self._flying.now()
         try:
-            rows = await self._heads(queues, timed, now)
+            rows, whole = await self._heads(queues, timed, now)
         except BaseException:
             self._queues.give_back(queues, timed)
             raise
@@ -223,21 +224,32 @@ class Dispatcher:
                 seen.add(row["id"])
                 texts.setdefault(row["workspace_id"], []).append(text_of(row))
         went: set[str] = set()
+        stayed: set[str] = set()
         for workspace_id, waiting in texts.items():
             desk = self._desk(workspace_id)
             waiting.sort(key=_line)
+            gone: set[str] = set()
             for outcome in decide.assign(desk, waiting, now):
                 self._submit(outcome, now)
                 went.add(outcome.text.queue)
-            self._ring_phones(desk, queues, now)
+                if not isinstance(outcome, decide.Hold):
+                    gone.add(outcome.text.id)
+            if len(gone) < len(waiting):
+                stayed.update(text.queue for text in waiting if text.id not in gone)
+                self._ring_phones(desk, queues, now)
         for queue, count in counts.items():
             if count >= HEAD and queue in went:  # the line goes on behind the head
                 self._queues.activate(queue, queues[queue], timed=queue in timed)
+        long = {queue for queue, count in counts.items() if count >= HEAD}
+        self._queues.left_empty(whole - stayed - long)
 
     async def _heads(
         self, queues: Mapping[str, str], timed: Sequence[str], now: datetime
-    ) -> list[Any]:
-        """The texts to look at; of queues whose timer rang also when the next one is due."""
+    ) -> tuple[list[Any], set[str]]:
+        """The texts to look at, and the queues of which these are all that are due (up to HEAD).
+
+        Of queues whose timer rang the next timer is set.
+        """
         moving = {q for q, w in queues.items() if self._may_move(q, w, now)}
         heads = [q for q in queues if q in moving or q in timed]
         simulated = [self._simulated(q, queues[q]) for q in heads]
@@ -255,7 +267,8 @@ class Dispatcher:
             for queue in timed:
                 if queue not in moving:
                     await self._recall(db, queue, queues[queue], now)
-        return rows
+        whole = {q for q, all_kinds in zip(heads, simulated, strict=True) if all_kinds}
+        return rows, whole & moving
 
     def _may_move(self, queue: str, workspace_id: str, now: datetime) -> bool:
         phones = self._phones.get(workspace_id, {})
@@ -263,10 +276,12 @@ class Dispatcher:
         if queue in phones:
             if phones[queue].state == "unpaired":
                 return True  # who waits there is refused, or moves
-            lined = [phones[queue]]
+            lined: Iterable[decide.Handset] = (phones[queue],)
         else:
-            lined = [p for p in phones.values() if p.state == "online"]
+            lined = phones.values()
         for phone in lined:
+            if phone.state != "online":
+                continue
             block = decide.phone_block(phone, None, account, self._limits, now)
             if block is None or block[0] not in ("phone_offline", "daily_cap"):
                 return True
@@ -397,7 +412,8 @@ class Dispatcher:
             if flight.seq <= decided_at:  # a repeat: it changes nothing, so nothing would wake us
                 self._again(text, REFUSED_RETRY_S)
             return
-        self._over([flight])  # the slot was not used after all
+        self._over([flight])  # the slot was not used after all: somebody else may have it
+        self._queues.activate(text.queue, text.workspace_id)
         if isinstance(error, Conflict):
             self._again(text, CONFLICT_RETRY_S)
             return

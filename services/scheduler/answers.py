@@ -167,10 +167,11 @@ def _wait(
             return ("phone_offline" if moves_at is None else "failover_wait"), moves_at, phone
         block = decide.phone_block(phone, text, desk.account, desk.limits, now)
     else:
-        online = [p for p in desk.phones.values() if p.state == "online"]
+        usable = [p for p in desk.phones.values() if decide.usable(p, text)]
+        online = [p for p in usable if p.state == "online"]
         if not online:
-            there = any(p.state != "unpaired" for p in desk.phones.values())
-            return ("phone_offline" if there else "no_phone"), None, None
+            phone = usable[0] if len(usable) == 1 else None
+            return ("phone_offline" if usable else "no_phone"), None, phone
         block = decide.earliest(online, text, desk, now)
         phone = online[0] if len(online) == 1 else None
     if ahead and (block is None or block[0] in ("min_gap", "queue")):

@@ -337,17 +337,20 @@ def _through(
     return None
 
 
+def usable(phone: Handset, text: Text) -> bool:
+    """Whether the phone could ever carry the text."""
+    return phone.state != "unpaired" and (phone.simulated or not text.test)
+
+
 def _through_any(desk: Desk, text: Text, pool: Pool, now: datetime) -> Go | Hold | None:
     """The online phone that has rested longest, else why there is none."""
     phone_id = pool.take(text)
     if phone_id is not None:
         return Go(text, phone_id)
-    usable = [
-        p for p in desk.phones.values() if p.state != "unpaired" and (p.simulated or not text.test)
-    ]
-    online = [p for p in usable if p.state == "online"]
+    phones = [p for p in desk.phones.values() if usable(p, text)]
+    online = [p for p in phones if p.state == "online"]
     if not online:
-        reason = "phone_offline" if usable else "no_phone"
+        reason = "phone_offline" if phones else "no_phone"
         return None if text.reason == reason else Hold(text, reason, None, desk.account.id)
     slot = earliest(online, text, desk, now)
     if slot is not None and slot[0] == "daily_cap" and (text.reason, text.until) != slot:

@@ -32,6 +32,7 @@ FILTERS = (
     "workspace.>",
 )
 RECENT_S = 60.0  # what policy.parts_until looks back on
+RECENT_MAX = policy.PARTS_PER_MINUTE  # so many fill the minute: older ones decide nothing
 UNSENT = ("cancelled", "transient", "throttled", "retry")  # outcomes of what surely did not go out
 
 OPEN_STRANDED = """
@@ -229,7 +230,8 @@ def _dispatched(rows: Rows, event: e.Event, data: e.SendDispatched) -> None:
     phone.sent_today += 1
     phone.in_flight += 1
     now_s = event.at.timestamp()
-    phone.recent = [r for r in phone.recent if r[0] > now_s - RECENT_S] + [[now_s, data.parts]]
+    recent = [r for r in phone.recent[1 - RECENT_MAX :] if r[0] > now_s - RECENT_S]
+    phone.recent = [*recent, [now_s, data.parts]]
     phone.last_dispatch_at, phone.last_command_id = event.at, data.command_id
 
 

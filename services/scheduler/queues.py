@@ -7,7 +7,7 @@ then who waits in it is looked at although its phone cannot take anybody, and th
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 
@@ -19,6 +19,7 @@ class Queues:
         self._timed: set[str] = set()
         self._timers: list[tuple[float, str, str]] = []
         self._set: set[tuple[float, str]] = set()
+        self._empty: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._active)
@@ -26,8 +27,18 @@ class Queues:
     def activate(self, queue: str, workspace_id: str, *, timed: bool = False) -> None:
         """Look at it in the next step."""
         self._active[queue] = workspace_id
+        self._empty.discard(queue)
         if timed:
             self._timed.add(queue)
+
+    def stir(self, queue: str, workspace_id: str) -> None:
+        """As ``activate``, of a queue whose phone changed: unless nobody was left in it."""
+        if queue not in self._empty:
+            self._active[queue] = workspace_id
+
+    def left_empty(self, queues: Iterable[str]) -> None:
+        """Everybody due in these was decided on: who joins one, or is due later, activates it."""
+        self._empty.update(queues)
 
     def ring(self, at: datetime | None, queue: str, workspace_id: str) -> None:
         """Look at it at ``at``; however often this is said, one timer is set."""
@@ -53,6 +64,7 @@ class Queues:
         taken = dict(list(self._active.items())[:most])
         for queue in taken:
             del self._active[queue]
+        self._empty.difference_update(taken)
         timed = [queue for queue in taken if queue in self._timed]
         self._timed.difference_update(timed)
         return taken, timed

@@ -100,13 +100,13 @@ class Deliverer:
     async def start(self) -> None:
         """Begin with every endpoint that has something open."""
         self._reset()
+        for row in await self._context.db.owner.fetch(sql.open_endpoints):
+            self._look[row["endpoint_id"]] = None
         self._sender = Sender(
             development=self._settings.development,
             timeout_s=self._settings.webhook_timeout_s,
             resolver=self._resolver,
         )
-        for row in await self._context.db.owner.fetch(sql.open_endpoints):
-            self._look[row["endpoint_id"]] = None
 
     async def stop(self) -> None:
         """Give attempts under way a moment to be recorded; what is given up is sent again."""
@@ -133,8 +133,10 @@ class Deliverer:
         if rooms:
             await self._claim(rooms, now)
         if self._look:  # lanes without room, or with more than they had room for
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), FULL_S)
+                async with asyncio.timeout(FULL_S):
+                    await self._stirred.wait()
             return 0
         return (self._timers[0][0] - now).total_seconds() if self._timers else None
 

@@ -10,12 +10,12 @@ from schemathesis import Case, CheckContext, GenerationMode, HookContext, Respon
 MISFITS = {"invalid_request", "malformed_json", "unsupported_media_type"}
 
 
-def _positive(case: Case) -> bool:
+def _positive(case: Case[Any]) -> bool:
     return case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE
 
 
 @schemathesis.hook
-def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
     """An Idempotency-Key names one request, and a cursor comes from a page: neither is made up."""
     if _positive(case):
         if case.headers and "Idempotency-Key" in case.headers:
@@ -26,7 +26,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 @schemathesis.check
 def what_fits_the_schema_is_not_malformed(
-    ctx: CheckContext, response: Response, case: Case
+    ctx: CheckContext, response: Response, case: Case[Any]
 ) -> bool | None:
     """A request that fits may be refused for its meaning (a number that is none), not its form."""
     if _positive(case) and response.status_code in (400, 415, 422):

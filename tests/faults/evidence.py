@@ -115,8 +115,6 @@ class Evidence:
             match event.data:
                 case e.SmsSent() if silent:
                     found.append("sent")
-                case e.SmsFailed(error_class="ambiguous"):
-                    found.append("unknown")
                 case e.SmsFailed(error_class=error_class, attempt=attempt):
                     if error_class not in RETRIED or attempt >= ATTEMPTS_MAX:
                         found.append("failed")

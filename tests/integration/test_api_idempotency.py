@@ -111,6 +111,7 @@ async def test_a_failure_on_our_side_is_not_kept(world: ApiWorld, nats_server: N
         return answer if answer.status == 202 else None
 
     answer = await world.until(accepted, "the same request is done after all")
+    assert answer is not None
     assert "Idempotent-Replayed" not in answer.headers
     assert await sent(world) == [answer.body["message"]["id"]]
 

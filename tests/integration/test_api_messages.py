@@ -158,9 +158,7 @@ async def quarantined(world: ApiWorld) -> Any:
     await world.append(fact(world, e.SmsSubmitted, message))
     await world.append(fact(world, e.SmsUnknown, message))
     await world.append(
-        e.SendHeld(
-            message_id=message["id"], contact_id=message["contact_id"], reason="quarantined"
-        )
+        e.SendHeld(message_id=message["id"], contact_id=message["contact_id"], reason="quarantined")
     )
     shown = (await world.get(f"/v1/messages/{message['id']}")).body
     assert (shown["state"], shown["waiting"]["reason"]) == ("unknown", "quarantined")
@@ -225,7 +223,8 @@ async def test_pages_hold_everything_once_and_link_to_the_next(world: ApiWorld) 
         path = url.strip("<>").removeprefix("http://api.test")
         await world.send()  # what comes in meanwhile moves no page
     assert [len(page) for page in pages] == [10, 10, 3]
-    assert sorted(sum(pages, [])) == sorted(result["message"]["id"] for result in sent)
+    listed = [message_id for page in pages for message_id in page]
+    assert sorted(listed) == sorted(result["message"]["id"] for result in sent)
     cursor = (await world.get("/v1/messages?limit=10")).body["next_cursor"]
     for wrong in ("?direction=outbound&", "?state=queued&"):
         answer = await world.get(f"/v1/messages{wrong}cursor={cursor}")

@@ -156,28 +156,37 @@ async def test_a_simulated_phone_is_made_and_receives(
     database_url: str, nats_server: NatsServer
 ) -> None:
     simulator = FakeSimulator()
-    async with simulator.serve() as url:
-        async with ApiWorld(database_url, nats_server, simulator_url=url) as world:
-            simulator.world = world
-            made = await world.post("/v1/phones/simulated", {"label": "Sim"})
-            assert (made.status, made.body["simulated"], made.body["label"]) == (201, True, "Sim")
-            path = f"/v1/phones/{made.body['id']}"
-            arrived = await world.post(
-                path + "/simulate-reply", {"from": "+14155550123", "body": "Yes"}
-            )
-            assert (arrived.status, arrived.body) == (202, {"provider_id": "7"})
-            assert simulator.received == [
-                {"from": "+14155550123", "body": "Yes", "subscription_id": None}
-            ]
-            text = {"direction": "in", "id": "7", "number": "+14155550123", "body": "Yes",
-                    "at": "2026-11-23T10:00:00Z", "subscription_id": 1, "state": "received"}
-            simulator.texts = [text]
-            shown = await world.get(path + "/simulated-texts")
-            assert shown.body == {"data": [text]}
-            real = ids.new("phn")
-            await world.append(paired(real))
-            refused = await world.get(f"/v1/phones/{real}/simulated-texts")
-            assert (refused.status, refused.code) == (409, "not_simulated")
+    async with (
+        simulator.serve() as url,
+        ApiWorld(database_url, nats_server, simulator_url=url) as world,
+    ):
+        simulator.world = world
+        made = await world.post("/v1/phones/simulated", {"label": "Sim"})
+        assert (made.status, made.body["simulated"], made.body["label"]) == (201, True, "Sim")
+        path = f"/v1/phones/{made.body['id']}"
+        arrived = await world.post(
+            path + "/simulate-reply", {"from": "+14155550123", "body": "Yes"}
+        )
+        assert (arrived.status, arrived.body) == (202, {"provider_id": "7"})
+        assert simulator.received == [
+            {"from": "+14155550123", "body": "Yes", "subscription_id": None}
+        ]
+        text = {
+            "direction": "in",
+            "id": "7",
+            "number": "+14155550123",
+            "body": "Yes",
+            "at": "2026-11-23T10:00:00Z",
+            "subscription_id": 1,
+            "state": "received",
+        }
+        simulator.texts = [text]
+        shown = await world.get(path + "/simulated-texts")
+        assert shown.body == {"data": [text]}
+        real = ids.new("phn")
+        await world.append(paired(real))
+        refused = await world.get(f"/v1/phones/{real}/simulated-texts")
+        assert (refused.status, refused.code) == (409, "not_simulated")
 
 
 async def test_without_a_host_there_are_no_simulated_phones(world: ApiWorld) -> None:

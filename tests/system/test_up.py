@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ async def running(data: Path, base: int, *argv: str, **env: str) -> AsyncGenerat
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("up") / "data"
 
 
@@ -316,6 +316,9 @@ async def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     await up.greeted()
     family = psutil.Process(up.process.pid).children(recursive=True)
     up.process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(PATIENCE_S):
+        while "Stopping" not in up.said:
+            await asyncio.sleep(0.001)
     up.process.send_signal(signal.SIGINT)
     assert await up.ended() in (0, 1)  # 0: it was faster than the second one
     _, alive = await asyncio.to_thread(psutil.wait_procs, family, PATIENCE_S)

@@ -94,7 +94,7 @@ async def _row(call: Call) -> Any:
 
 async def _waiting(call: Call, row: Any) -> shapes.Waiting | None:
     stored = shapes.message(row).waiting
-    if row["state"] == "queued":
+    if row["state"] == "queued" or stored is not None:
         body = {"message_id": row["id"]}
         live = await call.api.ask_if_there(call, "scheduler", "explain", body, EXPLAIN_S)
         if live is not None and live["waiting"] is not None:

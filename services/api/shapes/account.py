@@ -8,14 +8,24 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from pydantic import ConfigDict, Field
 
-from services.api.shapes.fields import TEXT, Body, Clock, Instant, Line, Paged, Zone, absent
+from services.api.shapes.fields import (
+    INTEGRAL,
+    TEXT,
+    Body,
+    Clock,
+    Instant,
+    Line,
+    Paged,
+    Zone,
+    absent,
+)
 from shared.auth import Scope
 
 FAILOVER_MIN_S, FAILOVER_MAX_S = 60, 7 * 24 * 3600
 HELP_MAX_CHARS = 320
 
 AnswerText = Annotated[str, Field(min_length=1, max_length=HELP_MAX_CHARS, pattern=TEXT)]
-Failover = Annotated[int, Field(ge=FAILOVER_MIN_S, le=FAILOVER_MAX_S)]
+Failover = Annotated[int, Field(ge=FAILOVER_MIN_S, le=FAILOVER_MAX_S), INTEGRAL]
 
 
 class QuietHoursRequest(Body):

@@ -30,7 +30,11 @@ FIELDS_MAX = 50
 
 FieldName = Annotated[str, Field(min_length=1, max_length=64, pattern=SOME_LINE)]
 FieldValue = Annotated[str, Field(max_length=1000, pattern=ONE_LINE)]
-CustomFields = Annotated[dict[FieldName, FieldValue], Field(max_length=FIELDS_MAX)]
+# Pydantic says which names are good, and would let JSON Schema accept every other one as well.
+CustomFields = Annotated[
+    dict[FieldName, FieldValue],
+    Field(max_length=FIELDS_MAX, json_schema_extra={"additionalProperties": False}),
+]
 Tags = Annotated[list[Tag], Field(max_length=TAGS_MAX)]
 
 

@@ -7,10 +7,10 @@ in words, since nobody should have to read a pattern.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
@@ -80,30 +80,30 @@ def _whole(value: Any) -> Any:
     raise PydanticCustomError("whole", "must be a whole number")
 
 
-def _instant(value: datetime) -> datetime:
-    # Written by anything that keeps UTC as a 4-digit year: PostgreSQL, JSON, and other languages.
-    if not 1970 <= value.year <= 9000:
-        raise PydanticCustomError("instant", "must be between the years 1970 and 9000")
-    return value
+def _integral(value: Any) -> Any:
+    """JSON has one kind of number: 60.0 is the whole number 60."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _aware(value: Any) -> Any:
-    """RFC 3339 and nothing else: a time without its offset would be anybody's guess."""
-    if not isinstance(value, str):
-        raise PydanticCustomError("instant", "must be a time as in 2026-11-23T09:30:00Z")
+def _instant(value: Any) -> Any:
+    """RFC 3339 and nothing else, as UTC: a time without its offset would be anybody's guess."""
     try:
-        found = datetime.fromisoformat(value) if "T" in value.upper() and len(value) >= 20 else None
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        found = datetime.fromisoformat(value)
+        if found.tzinfo is None or "T" not in value.upper():
+            raise ValueError
+    except (TypeError, ValueError):
         raise PydanticCustomError(
             "instant", "must be a time with its offset, as in 2026-11-23T09:30:00Z"
-        )
-    return found
+        ) from None
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:  # in another zone it is the year 0 or 10000 there
+        return found.replace(tzinfo=UTC)
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Instant = Annotated[datetime, BeforeValidator(_aware), AfterValidator(_instant)]
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+INTEGRAL = BeforeValidator(_integral)  # behind a Field with limits, or they are not documented
 
 Line = Annotated[str, Field(min_length=1, max_length=NAME_MAX_CHARS, pattern=SOME_LINE)]
 Label = Annotated[str, Field(min_length=1, max_length=LABEL_MAX_CHARS, pattern=SOME_LINE)]

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 
 from services.api.shapes.fields import (
     INT_MAX,
+    INTEGRAL,
     ONE_LINE,
     TEXT,
     ULID,
@@ -92,11 +93,11 @@ class SendRequest(Body):
         ),
     ]
     phone_id: PhoneId | None = Field(None, description="Only this phone may send it.")
-    subscription_id: Annotated[int, Field(ge=0, le=INT_MAX)] | None = Field(
+    subscription_id: Annotated[int, Field(ge=0, le=INT_MAX), INTEGRAL] | None = Field(
         None, description="The SIM to send with, as the phone lists it."
     )
     send_at: Instant | None = Field(None, description="Not before this time; at most a year ahead.")
-    ttl: Annotated[int, Field(ge=TTL_MIN_S, le=TTL_MAX_S)] | None = Field(
+    ttl: Annotated[int, Field(ge=TTL_MIN_S, le=TTL_MAX_S), INTEGRAL] | None = Field(
         None, description="Seconds after which it is no longer sent; three days if not given."
     )
     category: Literal["transactional", "marketing", "conversation"] | None = None

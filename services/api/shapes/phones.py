@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from services.api.shapes.fields import (
     INT_MAX,
+    INTEGRAL,
     PAGE_DEFAULT,
     TEXT,
     Body,
@@ -38,12 +39,12 @@ class PhonePatch(Body):
     )
 
     label: Label = absent()
-    min_gap_s: Annotated[int, Field(ge=0, le=GAP_MAX_S)] = absent(
+    min_gap_s: Annotated[int, Field(ge=0, le=GAP_MAX_S), INTEGRAL] = absent(
         "Seconds from one text to the next."
     )
-    daily_cap: Annotated[int, Field(ge=0, le=CAP_MAX)] = absent("Texts a day.")
+    daily_cap: Annotated[int, Field(ge=0, le=CAP_MAX), INTEGRAL] = absent("Texts a day.")
     warmup: Literal["on", "off"] = absent("Whether a new number starts with a lower cap.")
-    jitter_s: Annotated[int, Field(ge=0, le=JITTER_MAX_S)] = absent(
+    jitter_s: Annotated[int, Field(ge=0, le=JITTER_MAX_S), INTEGRAL] = absent(
         "At most this many seconds are added to a gap, by chance."
     )
     acknowledge_risk: bool = False
@@ -65,7 +66,7 @@ class SimulateReplyRequest(Body):
 
     from_: TypedNumber = Field(alias="from", description="Who texts: a number, or a sender's name.")
     body: Annotated[str, Field(min_length=1, max_length=1600, pattern=TEXT)]
-    subscription_id: Annotated[int, Field(ge=0, le=INT_MAX)] | None = None
+    subscription_id: Annotated[int, Field(ge=0, le=INT_MAX), INTEGRAL] | None = None
 
 
 class PhoneQuery(Paged):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from pydantic import ConfigDict, Field
 
-from services.api.shapes.fields import ONE_LINE, Body, Instant, Paged, absent
+from services.api.shapes.fields import INTEGRAL, ONE_LINE, Body, Instant, Paged, absent
 
 EventType = Literal[
     "sms.sent",
@@ -75,7 +75,7 @@ class EndpointPatch(Body):
 
 
 class RotateRequest(Body):
-    grace_s: Annotated[int, Field(ge=0, le=GRACE_MAX_S)] | None = Field(
+    grace_s: Annotated[int, Field(ge=0, le=GRACE_MAX_S), INTEGRAL] | None = Field(
         None, description="For how many seconds the old secret signs as well."
     )
 
