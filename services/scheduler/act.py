@@ -177,8 +177,8 @@ class Dispatcher:
             self._recount(phone_id)
         for flight in ended:
             self._open = self._open or flight.settles
-            for queue, workspace_id in flight.held_up.items():
-                self._queues.activate(queue, workspace_id)
+            for queue, (workspace_id, timed) in flight.held_up.items():
+                self._queues.activate(queue, workspace_id, timed=timed)
 
     # -- one step --------------------------------------------------------------------------------
 
@@ -217,9 +217,10 @@ class Dispatcher:
             counts[row["queue"]] = counts.get(row["queue"], 0) + 1
             flight = flying.get(row["id"]) or in_the_air.get(row["contact_id"])
             if flight is not None and flight.over:
-                self._queues.activate(row["queue"], row["workspace_id"])
+                again = row["queue"] in timed
+                self._queues.activate(row["queue"], row["workspace_id"], timed=again)
             elif flight is not None:
-                flight.held_up[row["queue"]] = row["workspace_id"]
+                flight.held_up[row["queue"]] = (row["workspace_id"], row["queue"] in timed)
             elif row["id"] not in seen:
                 seen.add(row["id"])
                 texts.setdefault(row["workspace_id"], []).append(text_of(row))

@@ -34,9 +34,9 @@ class Flight:
         self.seq: int | None = None  # where the log has it
         self.over = False
         self.settles = False  # the message was opened meanwhile: decide about it afterwards
-        # Queues in which something waits for this flight, with their workspaces: to be looked at
-        # again when it is over.
-        self.held_up: dict[str, str] = {}
+        # Queues in which something waits for this flight, with their workspaces and whether they
+        # are timed: to be looked at again, in the same way, when it is over.
+        self.held_up: dict[str, tuple[str, bool]] = {}
 
 
 class Flights:

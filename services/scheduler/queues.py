@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 
 
 class Queues:
@@ -61,7 +62,7 @@ class Queues:
 
     def take(self, most: int) -> tuple[dict[str, str], list[str]]:
         """The queues whose turn it is with their workspaces, and which of them are timed."""
-        taken = dict(list(self._active.items())[:most])
+        taken = dict(islice(self._active.items(), most))
         for queue in taken:
             del self._active[queue]
         self._empty.difference_update(taken)
