@@ -40,6 +40,7 @@ RESEND_AFTER_S = 1.0  # an append without an answer is sent again with the same 
 ALONE_MAX = 8  # up to this many in flight go singly (0.25 ms each); a batch costs 3 ms, one sync
 BATCH_MAX = 1000  # the server's limit for an atomic batch
 BATCH_BYTES_MAX = 4 * 1024 * 1024
+PING_S = 5  # a connection that is dead, and nobody said so, is given up after two or three
 SAY_AGAIN_S = 5.0  # while the first connection fails, say so this often
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
@@ -225,7 +226,8 @@ class Log:
             max_reconnect_attempts=-1,
             reconnect_time_wait=cast(int, 0.1),
             connect_timeout=2,
-            ping_interval=10,
+            ping_interval=PING_S,
+            max_outstanding_pings=2,
             pending_size=0,  # nothing is kept while disconnected: a 503 must not be stored later
             skip_subject_validation=True,
             reconnected_cb=reconnected,

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import getpid
 from socket import gethostname
@@ -36,7 +36,10 @@ STOPPED_RETRY_S = 2.0  # a person may have mended it: a replay, a restored log
 LOAD_MAX = 1000  # events whose rows are looked for at once
 READ_POSITION = "SELECT seq, log_created, tableoid FROM position"
 # tableoid: rows at hand from before a replay must not go into the tables it swapped in
-ADVANCE = "UPDATE position SET seq = $2 WHERE seq = $1 AND tableoid = $3"
+ADVANCE = (
+    "BEGIN; SET LOCAL synchronous_commit = off; "  # a lost tail is read again
+    "UPDATE position SET seq = {1} WHERE seq = {0} AND tableoid = {2}"
+)
 ADOPT = "UPDATE position SET log_created = $1 WHERE log_created IS NULL"
 LEAD = "SELECT pg_advisory_lock(hashtext($1), hashtext(current_schema()))"
 # A leader whose machine vanished gives up the lock after some 20 s, not after the two hours that
@@ -254,10 +257,7 @@ class Projector:
         reached = batch.records[-1].seq
         events = _decoded(self.projection.service, batch.records)
         try:
-            async with self.db.owner.acquire() as db, db.transaction():
-                await db.execute("SET LOCAL synchronous_commit = off")  # a lost tail is read again
-                if await db.execute(ADVANCE, seq, reached, tables) != "UPDATE 1":
-                    raise LostRace(f"expected to be at {seq}")
+            async with self.db.owner.acquire() as db, _advanced(db, seq, reached, tables):
                 await apply_all(self.projection, rows, db, events)
         except BaseException:
             rows.forget(all_rows=True)
@@ -272,6 +272,21 @@ class Projector:
         self.heard(wake)
         await self.bus.announce(self.projection.service, reached, hints, batch.pending)
         return reached
+
+
+@contextlib.asynccontextmanager
+async def _advanced(db: Any, seq: int, reached: int, tables: int) -> AsyncGenerator[None, None]:
+    """A transaction that has moved the position; LostRace if another instance moved it before."""
+    try:
+        # One round trip: the simple protocol takes several statements, and these are our numbers.
+        if await db.execute(ADVANCE.format(seq, reached, tables)) != "UPDATE 1":
+            raise LostRace(f"expected to be at {seq}")
+        yield
+        await db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(*UNREACHABLE):
+            await db.execute("ROLLBACK")
+        raise
 
 
 def _settle(future: asyncio.Future[bool], passed: bool) -> None:

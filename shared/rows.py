@@ -67,8 +67,8 @@ class Table(Generic[R]):
         return f"SELECT {names} FROM {self.name} t JOIN unnest({arrays}) AS k({keys}) ON {on}"
 
     @cached_property
-    def save_sql(self) -> str:
-        """Insert or replace rows given as one JSON array."""
+    def _insert(self) -> tuple[str, str]:
+        """What stands before and after the parameter of `save_sql`."""
         names = ", ".join(self.columns)
         rest = [c for c in self.columns if c not in self.key]
         if self.insert_only or not rest:
@@ -77,14 +77,17 @@ class Table(Generic[R]):
             action = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in rest)
         return (
             f"INSERT INTO {self.name} ({names}) SELECT {names} "
-            f"FROM json_populate_recordset(NULL::{self.name}, $1::text::json) "
-            f"ON CONFLICT ({', '.join(self.key)}) DO {action}"
+            f"FROM json_populate_recordset(NULL::{self.name}, $",
+            f"::text::json) ON CONFLICT ({', '.join(self.key)}) DO {action}",
         )
 
-    @cached_property
-    def remove_sql(self) -> str:
-        """Delete rows by key; one array parameter per key column."""
-        arrays = ", ".join(f"${n}::text[]" for n in range(1, len(self.key) + 1))
+    def save_sql(self, n: int = 1) -> str:
+        """Insert or replace rows given as one JSON array, parameter ``n``."""
+        return str(n).join(self._insert)
+
+    def remove_sql(self, n: int = 1) -> str:
+        """Delete rows by key; one array parameter per key column, from ``n`` on."""
+        arrays = ", ".join(f"${n + k}::text[]" for k in range(len(self.key)))
         on = " AND ".join(f"t.{c}::text = k.{c}" for c in self.key)
         keys = ", ".join(self.key)
         return f"DELETE FROM {self.name} t USING unnest({arrays}) AS k({keys}) WHERE {on}"
@@ -207,7 +210,9 @@ class Rows:
                 here[table.key_of(row)] = row
 
     async def save(self, db: Any) -> None:
-        """Write every changed row."""
+        """Write every changed row, of all tables with one statement: a round trip costs as much."""
+        parts: list[str] = []
+        args: list[Any] = []
         for table in self.tables:
             changed = self._changed[table.name]
             if not changed:
@@ -215,13 +220,18 @@ class Rows:
             gone = [key for key, row in changed.items() if row is None]
             kept = [row for row in changed.values() if row is not None]
             if gone:
-                await db.execute(
-                    table.remove_sql, *([str(k) for k in col] for col in zip(*gone, strict=True))
-                )
+                parts.append(table.remove_sql(len(args) + 1))
+                args += ([str(k) for k in column] for column in zip(*gone, strict=True))
             if kept:
-                await db.execute(table.save_sql, _json(kept))
+                parts.append(table.save_sql(len(args) + 1))
+                args.append(_json(kept))
             self.saved.setdefault(table.name, {}).update(changed)
             changed.clear()
+        if len(parts) > 1:
+            each = ", ".join(f"part{n} AS ({part})" for n, part in enumerate(parts))
+            await db.execute(f"WITH {each} SELECT", *args)
+        elif parts:
+            await db.execute(parts[0], *args)
 
     def forget(self, *, all_rows: bool) -> None:
         """Drop what is at hand: everything after a failure, else only tables grown too large."""

@@ -37,6 +37,7 @@ from tests.programs import ROOT
 __all__ = ["NO_ANSWER", "SERVICES", "Answer", "Stack", "Workspace"]
 
 PAIRING_BATCH = 50
+UNAVAILABLE = 503
 COMMAND_TIMEOUT_S = 120.0
 OPS = events.Actor("system", "tests")
 UNLIMITED = {"min_gap_s": 0, "daily_cap": 1_000_000, "warmup": False}
@@ -208,7 +209,12 @@ class Stack(Machinery):
     async def endpoint(self, path: str, types: Sequence[str], **fields: Any) -> str:
         """Make a webhook endpoint at the receiver's ``path``; its id."""
         wanted = {"url": self.receiver.url(path), "types": list(types), **fields}
-        answer = await self.api("POST", "/v1/webhooks", wanted)
+
+        async def made() -> Answer | None:  # an instance that just came up may ask to come back
+            answer = await self.api("POST", "/v1/webhooks", wanted, idempotency_key=path)
+            return None if answer.status == UNAVAILABLE else answer
+
+        answer = await self.until("webhooks answers", made)
         assert answer.status == 201, (answer.status, answer.body, self.report())
         self.receiver.secrets[path] = answer.body["secret"]
         return answer.body["id"]

@@ -16,8 +16,8 @@ from tests.stack import NO_ANSWER, Answer, Stack
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PHONES = 4
-PATIENCE_S = 90.0  # a bound for what takes as long as TCP or a statement's timeout takes
-BOUNDED_S = 45.0  # no request may hang longer than this, whatever is dead behind it
+PATIENCE_S = 90.0  # a bound for what takes as long as pings and statements' timeouts take
+BOUNDED_S = 40.0  # no request may hang longer than this, whatever is dead behind it
 
 
 async def begun(stack: Stack) -> None:
@@ -104,13 +104,13 @@ async def test_connections_reset_again_and_again_lose_nothing(tmp_path: Path, se
         await stack.verify()
 
 
-@pytest.mark.parametrize("server", ["nats", "postgres"])
-async def test_a_dead_wire_is_noticed_and_given_up(tmp_path: Path, server: str) -> None:
+async def test_dead_wires_are_noticed_and_given_up(tmp_path: Path) -> None:
     """The connections of every service carry nothing any more and nobody closes them; new ones
     work. Requests meanwhile end within a bound, and the services find their way by themselves."""
     async with Stack(tmp_path, wires=("nats", "postgres")) as stack:
         await begun(stack)
-        stack.wires[server].strand()
+        for server in ("nats", "postgres"):
+            stack.wires[server].strand()
         try:
             answer = await stack.api(
                 "POST", "/v1/sms/send", body_of(0), idempotency_key="key-0", timeout_s=BOUNDED_S
@@ -125,11 +125,11 @@ async def test_a_dead_wire_is_noticed_and_given_up(tmp_path: Path, server: str) 
 
 
 async def test_a_slow_wire_is_slow_and_nothing_else(tmp_path: Path) -> None:
-    async with Stack(tmp_path, wires=("nats", "postgres", "gateway")) as stack:
+    async with Stack(tmp_path, wires=("nats", "gateway")) as stack:
         await begun(stack)
         for wire in stack.wires.values():
             wire.slow(0.02)
-        accepted = [(await insist(stack, n)).body["message"]["id"] for n in range(10)]
+        accepted = [(await insist(stack, n)).body["message"]["id"] for n in range(5)]
         await delivered(stack, *accepted)
         for wire in stack.wires.values():
             wire.heal()

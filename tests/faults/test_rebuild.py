@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PHONES = 10
 RATE = 20.0
-LOAD_S = 6.0
+LOAD_S = 4.0
 
 
 async def lived(stack: Stack) -> Storm:
@@ -78,7 +78,6 @@ async def test_dropped_tables_come_back_the_same_and_nothing_is_repeated(tmp_pat
         try:
             for n, service in enumerate(SERVICES):
                 await one_more(storm, 2 * n)
-                await stack.verify()
                 before, counts = await contents(database, service), done(storm)
                 position = await database.fetchval(f"SELECT seq FROM {service}.position")
                 await stack.stop(*stack.instances_of(service))
@@ -96,6 +95,7 @@ async def test_dropped_tables_come_back_the_same_and_nothing_is_repeated(tmp_pat
         finally:
             await database.close()
         await storm.count()
+        await stack.verify()
 
 
 def _of_one_text(extra: Counter[str]) -> bool:

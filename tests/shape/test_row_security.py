@@ -18,6 +18,7 @@ SELECT c.relname AS name, c.relrowsecurity AND c.relforcerowsecurity AS forced,
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = $1 AND c.relkind IN ('r', 'p')
 """
+RIGHTS = "SELECT has_table_privilege($1, $2, $3)"
 WITHOUT_WORKSPACE = {"position", "migration", "pruned"}  # how far a service has come, no rows
 
 
@@ -30,12 +31,11 @@ async def test_no_table_is_open_to_another_workspace(service: str, database_url:
         for schema in (service, f"{service}_vault"):
             for table in await admin.fetch(TABLES, schema):
                 if not table["has_workspace"]:
-                    shown = await admin.fetchval(
-                        "SELECT has_table_privilege($1, $2, 'SELECT')",
-                        f"eightms_{service}_tenant",
-                        f"{schema}.{table['name']}",
-                    )
+                    tenant = (f"eightms_{service}_tenant", f"{schema}.{table['name']}")
+                    shown = await admin.fetchval(RIGHTS, *tenant, "SELECT")
+                    written = await admin.fetchval(RIGHTS, *tenant, "INSERT, UPDATE, DELETE")
                     assert table["name"] in WITHOUT_WORKSPACE or not shown, table["name"]
+                    assert table["name"] == "migration" or not written, table["name"]
                     continue
                 looked_at += 1
                 assert table["forced"], table["name"]
@@ -47,7 +47,7 @@ async def test_no_table_is_open_to_another_workspace(service: str, database_url:
 
 
 async def _sees_nothing(admin: Any, service: str, table: str) -> None:
-    """A row of workspace A, put in by force, is not there for workspace B or for nobody."""
+    """A row of workspace A, put in by force, is neither there for B nor in its reach."""
     async with admin.transaction():
         await admin.execute("SET LOCAL session_replication_role = replica")
         columns = await admin.fetch(
@@ -69,8 +69,31 @@ async def _sees_nothing(admin: Any, service: str, table: str) -> None:
             await admin.execute("SELECT set_config('app.workspace_id', $1, true)", workspace)
             count = await admin.fetchval(f"SELECT count(*) FROM {table}")
             assert count == seen, f"{table} for {workspace or 'nobody'}"
+        await admin.execute("SELECT set_config('app.workspace_id', 'ws_b', true)")
+        for statement in (
+            f"UPDATE {table} SET workspace_id = workspace_id",
+            f"UPDATE {table} SET workspace_id = 'ws_b'",
+            f"DELETE FROM {table}",
+        ):
+            assert await _attempt(admin, statement) in ("refused", "UPDATE 0", "DELETE 0"), table
+        theirs = f"INSERT INTO {table} VALUES ({values})"
+        assert await _attempt(admin, theirs) == "refused", table
+        assert await _attempt(admin, f"TRUNCATE {table}") == "refused", table
+        await admin.execute("SELECT set_config('app.workspace_id', 'ws_a', true)")
+        stolen = f"UPDATE {table} SET workspace_id = 'ws_b'"  # given away is as bad as taken
+        assert await _attempt(admin, stolen) == "refused", table
+        assert await admin.fetchval(f"SELECT count(*) FROM {table}") == 1
         await admin.execute("RESET ROLE")
         await admin.execute(f"DELETE FROM {table}")
+
+
+async def _attempt(admin: Any, statement: str) -> str:
+    """What came of it: PostgreSQL's word, or "refused"."""
+    try:
+        async with admin.transaction():
+            return await admin.execute(statement)
+    except asyncpg.InsufficientPrivilegeError:
+        return "refused"
 
 
 def _value(name: str, kind: str) -> str:
