@@ -55,10 +55,10 @@ class Bus:
     async def on_wake(self, service: str, heard: Callable[[Wake], None]) -> None:
         """Call ``heard`` for each announcement of ``service``."""
 
-        async def received(msg: Any) -> None:
-            heard(_decode_wake(msg.data))
+        def received(_: bytes, __: bytes, ___: bytes, payload: bytes) -> None:
+            heard(_decode_wake(payload))
 
-        await self._log.subscribe(f"wake.{service}", received)
+        await self._log.tap(f"wake.{service}", received)
 
     async def _publish(self, subject: str, payload: bytes) -> None:
         await self._log.publish(subject, payload)  # disconnected: the next wake says the same

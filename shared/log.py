@@ -292,6 +292,9 @@ class Log:
         if not self.nc.is_connected:
             done.set_exception(LogUnavailable("no connection to NATS"))
             return done
+        if len(payload) > self.nc.max_payload:  # the server would hang up on all of us
+            done.set_exception(LogUnavailable(f"{len(payload)} bytes are too much for one event"))
+            return done
         self._waiting.append(_Append(subject, payload, id, guard, done))
         self._kick()
         self._busy.set()
@@ -468,6 +471,8 @@ class Log:
     ) -> bool:
         """Hand it to NATS; False when there is no connection, and then it is dropped."""
         try:
+            if headers is None and len(payload) <= self.nc.max_payload:
+                return self.nc.put([wire.plain(subject, reply, payload)])
             await self.nc.publish(subject, payload, reply=reply, headers=headers)
         except (nats.errors.Error, OSError):
             return False

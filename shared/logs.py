@@ -18,7 +18,7 @@ _SECRETS = re.compile(
     r"(8ms_(?:live|test)_)\w+|(whsec_)[\w+/=]+|((?:cred|reg)_)[\w-]{20,}|(Bearer )\S+"
     r"|(://[^:/@\s]+:)[^@\s]+(?=@)|([?&]t=)[\w-]+"
 )
-_NUMBERS = re.compile(r"(?<![\w.:-])\+?\d[\d\-() ]{7,17}\d(?![\w:-])")
+_NUMBERS = re.compile(r"(?<![\w.:-])(?!\d{4}-\d\d-\d\d\b)\+?\d[\d\-() ]{7,17}\d(?![\w:-])")
 _PRIVATE = frozenset({"body", "text", "to", "from", "sender", "number", "phone", "token", "secret",
                       "credential", "password", "email", "authorization"})  # fmt: skip
 

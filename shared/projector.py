@@ -32,6 +32,7 @@ Saved = Mapping[str, Mapping[tuple[str, ...], Any]]
 """What a batch changed: table → key → row (None: deleted). Rows live on: copy what you keep."""
 
 RETRY_S = 0.25
+LINGER_FROM = 32  # events of a batch that is worth waiting for a larger one after it
 STOPPED_RETRY_S = 2.0  # a person may have mended it: a replay, a restored log
 LOAD_MAX = 1000  # events whose rows are looked for at once
 READ_POSITION = "SELECT seq, log_created, tableoid FROM position"
@@ -55,12 +56,17 @@ KEEPALIVES = {
 
 @dataclass(frozen=True)
 class Projection:
-    """What a service makes of the log: subjects, tables, and the pure function between them."""
+    """What a service makes of the log: subjects, tables, and the pure function between them.
+
+    A batch costs a dozen statements however many events it has. ``linger_s`` is how long, under
+    load, the next one may gather while nobody waits for its rows.
+    """
 
     service: str
     filters: Sequence[str]
     tables: Sequence[Table[Any]]
     apply: Callable[[Rows, int, Event], None]
+    linger_s: float = 0.0
 
 
 @dataclass
@@ -97,6 +103,7 @@ class Projector:
         self.leading = asyncio.Event()  # set while this instance leads *and* has caught up
         self.term = 0  # counts the times it began to lead: what an actor remembers is of one term
         self._ticket = 0
+        self._wanted = asyncio.Event()  # somebody waits for rows: no lingering
         self._log = structlog.get_logger().bind(service=projection.service)
 
     # -- for everybody in the process ------------------------------------------------------------
@@ -110,6 +117,7 @@ class Projector:
         future: asyncio.Future[bool] = loop.create_future()
         self._ticket += 1
         heapq.heappush(status.waiters, (seq, self._ticket, future))
+        self._wanted.set()
         timer = loop.call_later(timeout_s, _settle, future, False)
         try:
             return await future
@@ -232,6 +240,7 @@ class Projector:
                     seq = await self._advance(rows, seq, tables, batch)
                     self.status.failed = None
                     goal -= len(batch.records)
+                    await self._linger(len(batch.records))
                 self.status.pending = batch.pending
                 if batch.pending == 0:
                     goal = 0  # also where events were erased before they were read
@@ -242,6 +251,15 @@ class Projector:
                     self._log.info("caught up", position=seq)
                     self.status.caught_up, self.status.failed = True, None
                     self.leading.set()
+
+    async def _linger(self, events: int) -> None:
+        """Under load, and while nobody waits for rows, let the next batch become larger."""
+        linger_s = self.projection.linger_s
+        if linger_s and events >= LINGER_FROM and not self.status.waiters:
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(linger_s):
+                    await self._wanted.wait()
 
     async def _advance(self, rows: Rows, seq: int, tables: int, batch: Batch) -> int:
         """Commit the batch; if that fails, event by event up to the one that does, and name it."""

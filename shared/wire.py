@@ -50,6 +50,11 @@ def split(buffer: bytes) -> tuple[list[Piece], bytes]:
     return pieces, buffer[at:]
 
 
+def plain(subject: str, reply: str, payload: bytes) -> bytes:
+    """A message without headers, as it is published."""
+    return f"PUB {subject} {reply} {len(payload)}\r\n".encode("ascii") + payload + _LINE_END
+
+
 def frame(subject: str, reply: str, headers: str, payload: bytes) -> bytes:
     """A message as it is published. ``headers`` are whole lines, each with its end."""
     head = f"NATS/1.0\r\n{headers}\r\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +23,10 @@ from shared.sql import UNREACHABLE, queries
 
 T = TypeVar("T")
 OWN_WRITE_S = 2.0  # how long an answer waits to be read from the rows its own event became
+# Sends wait for their rows only while so few are under way; beyond, whoever reads waits for them.
+# A wait costs no time of ours, but it keeps the projection's batches as small as the few that wait.
+SENDS_WAITING_MAX = 8
+READ_BACK_S = 0.25  # how long a send waits for its rows, and a reader for what was sent before
 DECISIONS_MAX = 3  # ARCHITECTURE.md, rule 4
 SAVE_USES_EVERY_S = 10.0
 
@@ -51,6 +55,10 @@ class Api:
         self.idempotency = Idempotency(self.db, self.sql, context.keys, context.clock)
         self.simulator = Simulator(context.settings.simulator_url)
         self._committed: asyncio.Future[None] | None = None
+        self._sending = 0
+        self._sent: dict[
+            str, int
+        ] = {}  # workspace → the last sequence it sent that may not be read
         self._saving: asyncio.Task[None] | None = None
         self.projector.on_commit.append(self._heard)
         self.log.on_reconnect.append(self._reconnected)
@@ -138,6 +146,30 @@ class Api:
         seq = await self.log.append(call.event(data, *parts))
         await self.projector.passed(seq, OWN_WRITE_S)
         return seq
+
+    async def send(self, workspace_id: str, events: Sequence[e.Event]) -> None:
+        """Store accepted texts. They can be read when this returns, or as soon as they are asked
+        for (``read_own``). LogUnavailable if any of them was not stored in time."""
+        self._sending += 1
+        try:
+            if len(events) == 1:
+                seq = await self.log.submit(events[0])
+            else:
+                seq = max(await asyncio.gather(*map(self.log.submit, events)))
+        finally:
+            self._sending -= 1
+        if self._sending < SENDS_WAITING_MAX:
+            await self.projector.passed(seq, READ_BACK_S)
+        elif seq > self.projector.status.position:
+            self._sent[workspace_id] = seq
+
+    async def read_own(self, workspace_id: str) -> None:
+        """Wait, within bounds, until what the workspace sent through this process can be read."""
+        seq = self._sent.get(workspace_id)
+        if seq is None or not await self.projector.passed(seq, READ_BACK_S):
+            return
+        if self._sent.get(workspace_id) == seq:
+            del self._sent[workspace_id]
 
     async def decide(self, decide: Callable[[], Awaitable[Decision | None]], call: Call) -> None:
         """Append what ``decide`` makes of the rows; after a conflict it reads and decides again.

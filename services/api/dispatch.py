@@ -50,6 +50,8 @@ def handler(api: Api, operation: Operation) -> Handler:
         for name, prefix in operation.ids.items():
             if not ids.is_id(prefix, path[name]):
                 raise not_found()
+        if operation.reads_own:
+            await api.read_own(caller.workspace_id)
         raw = await _read(request, operation)
         call = Call(api, operation, caller, path, no_query, None, request[REQUEST_ID], now)
         errors: list[FieldError] = []

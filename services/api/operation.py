@@ -86,7 +86,7 @@ class Operation:
     ``response`` is the type of the answer (None: no content) and ``also`` those of other good
     statuses. ``problems`` are the codes beyond those every operation can answer with. ``further``
     looks at a body that failed validation for what else is wrong with it; ``lenient`` reads a body
-    whose items are judged one by one.
+    whose items are judged one by one. ``reads_own``: it shows what was sent just before.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Operation:
     lenient: Callable[[bytes], Any] | None = None
     paged: bool = False
     located: bool = False
+    reads_own: bool = True
 
     @property
     def route(self) -> str:

@@ -55,6 +55,10 @@ def test_a_published_message_counts_its_headers_and_its_bytes() -> None:
     )
 
 
+def test_a_message_without_headers_needs_none() -> None:
+    assert wire.plain("wake.api", "", b"{}") == b"PUB wake.api  2\r\n{}\r\n"
+
+
 @pytest.mark.parametrize(
     ("headers", "told"),
     [

@@ -46,4 +46,6 @@ def apply(rows: Rows, seq: int, event: e.Event) -> None:
     APPLY[type(event.data)](rows, seq, event, event.data)
 
 
-PROJECTION = Projection("api", FILTERS, TABLES, apply)
+# Under load, rows may be this late if nobody is about to read them: readers do not wait for it.
+LINGER_S = 0.02
+PROJECTION = Projection("api", FILTERS, TABLES, apply, LINGER_S)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from services.api import decide, words
+from services.api.api import READ_BACK_S, not_found
 from services.api.operation import Call, Operation, Reply
 from services.api.page import Page, page
 from services.api.shapes import messages as shapes
@@ -89,7 +90,16 @@ def clock(contact_zone: str | None, number: str, workspace_zone: str) -> ZoneInf
 
 
 async def _row(call: Call) -> Any:
-    return await call.api.row(call, call.api.sql.messages_by_id, [call.path["message_id"]])
+    """The message; one that another instance accepted a moment ago may still be on its way here."""
+
+    async def look() -> Any:
+        rows = await call.api.rows(call, call.api.sql.messages_by_id, [call.path["message_id"]])
+        return rows[0] if rows else None
+
+    row = await call.api.until(look, READ_BACK_S)
+    if row is None:
+        raise not_found()
+    return row
 
 
 async def _waiting(call: Call, row: Any) -> shapes.Waiting | None:

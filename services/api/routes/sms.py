@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,9 +19,6 @@ from shared import events as e
 from shared import ids, text
 from shared.problems import Problem
 
-# How long an accepted send waits for our own rows, so that a GET right after finds it. It is in
-# the log already: whoever asks within the next moments of a longer lag gets a 404 and asks again.
-READ_BACK_S = 0.25
 GENERATION = 0  # of a contact; grows when a person is erased
 REUSED_AFTER = KEPT  # an Idempotency-Key that comes again after its time names a new request
 ITEM = "\x1f"  # no key holds it: sets a bulk request's message ids apart from those of single ones
@@ -45,8 +41,7 @@ async def send(call: Call) -> Reply:
         raise made
     message, event = made
     if event is not None:
-        seq = await api.log.submit(event)
-        await api.projector.passed(seq, READ_BACK_S)
+        await api.send(call.workspace_id, [event])
     return Reply(shapes.SendAnswer(message), headers={"Location": f"/v1/messages/{message.id}"})
 
 
@@ -62,7 +57,7 @@ async def send_bulk(call: Call) -> Reply:
     need = _need(call, good.values(), recipients.values(), message_ids.values())
     facts = await api.reader.facts(call.workspace_id, need)
     results: list[shapes.Accepted | shapes.Refused] = []
-    appended: list[asyncio.Future[int]] = []
+    events: list[e.Event] = []
     for n, wish in enumerate(wishes):
         made = (
             wish
@@ -74,11 +69,10 @@ async def send_bulk(call: Call) -> Reply:
             continue
         message, event = made
         if event is not None:
-            appended.append(api.log.submit(event))
+            events.append(event)
         results.append(shapes.Accepted(message))
-    if appended:
-        seqs = await asyncio.gather(*appended)
-        await api.projector.passed(max(seqs), READ_BACK_S)
+    if events:
+        await api.send(call.workspace_id, events)
     accepted = sum(isinstance(result, shapes.Accepted) for result in results)
     return Reply(shapes.BulkAnswer(results, accepted, len(results) - accepted))
 
@@ -274,6 +268,7 @@ OPERATIONS = (
         tag="Messages",
         scope="messages:write",
         handle=send,
+        reads_own=False,
         status=202,
         response=shapes.SendAnswer,
         also={200: shapes.DryRun},
@@ -306,6 +301,7 @@ OPERATIONS = (
         tag="Messages",
         scope="messages:write",
         handle=send_bulk,
+        reads_own=False,
         status=202,
         response=shapes.BulkAnswer,
         request=shapes.BulkRequest,
