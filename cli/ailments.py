@@ -26,6 +26,7 @@ from cli import identity, stack
 from cli.errors import CommandError
 from cli.lag import measure
 from cli.nats_permissions import PRESENCE_BUCKET
+from cli.plan import PORT_BASE, Plan, check_ports
 from cli.render import counted, span
 from shared.errors import EightMsError, LogUnavailable
 from shared.log import STREAM, STREAM_CONFIG, Log
@@ -113,6 +114,19 @@ def private_files(data: Path) -> Iterable[Finding]:
             return
     if found:
         yield Finding(OK, "permissions", f"{counted(len(found), 'secret file')} of the owner alone")
+
+
+def ports(data: Path) -> Finding:
+    """Whether the next `eightms up` can listen where the last one did, or where it would."""
+    last: dict[str, int] = stack.read_private(data / stack.STACK_FILE).get("ports", {})
+    plan = Plan.make(data, last.get("api", PORT_BASE), None, os.environ)
+    try:
+        check_ports(plan)
+    except CommandError as error:
+        return Finding(WARNING, "ports", str(error), error.next_step)
+    return Finding(
+        OK, "ports", f"{min(plan.ports.values())} to {max(plan.ports.values())} are free"
+    )
 
 
 def configuration() -> Iterable[Finding]:

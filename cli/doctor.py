@@ -66,3 +66,4 @@ def _here(data: Any) -> Iterable[Finding]:
     yield from ailments.configuration()
     if not stack.is_running(data) and not os.environ.get("NATS_URL"):
         yield Finding(OK, "eightms up", f"is not running on {data}")
+        yield ailments.ports(data)

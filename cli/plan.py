@@ -20,6 +20,7 @@ OUTWARD = ("api", "gateway", "ghl_sync")
 """Who is reached from other machines; the others answer health and metrics on loopback."""
 
 LOOPBACK = "127.0.0.1"
+PORT_BASE = 8080
 PORT_BASE_MAX = 65_535 - len(SERVICES)
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 

@@ -62,7 +62,7 @@ def _cell(value: object) -> str:
 
 
 def _numeric(text: str) -> bool:
-    return text == "–" or text.replace(",", "").replace(".", "").removeprefix("+").isdigit()
+    return text in ("", "–") or text.replace(",", "").replace(".", "").removeprefix("+").isdigit()
 
 
 def moment(at: datetime, *, milliseconds: bool = False) -> str:

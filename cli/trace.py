@@ -110,12 +110,15 @@ def _text(
     message_id: str, owner: tuple[str, str], links: Sequence[Link], waiting: dict[str, Any] | None
 ) -> str:
     before = [None, *links[:-1]]
+    seqs = {link.event.id: f"{link.seq:,}" for link in links}
     rows = [
         (
+            link.seq,
             moment(link.stored_at, milliseconds=True),
             f"+{_ms(earlier, link):,.1f}" if earlier else "",
             link.service,
             link.event.type,
+            seqs.get(link.event.cause or "", ""),
             chain.words(link.event),
         )
         for earlier, link in zip(before, links, strict=True)
@@ -123,7 +126,7 @@ def _text(
     lines = [
         f"{message_id} with {owner[1]} in {owner[0]}",
         "",
-        table(rows, ("stored (UTC)", "+ms", "by", "event", "what")),
+        table(rows, ("seq", "stored (UTC)", "+ms", "by", "event", "cause", "what")),
         "",
     ]
     took = span((links[-1].stored_at - links[0].stored_at).total_seconds()) if links else ""

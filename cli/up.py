@@ -23,14 +23,13 @@ from cli.accounts import NewWorkspace
 from cli.embedded import Embedded
 from cli.errors import CommandError, UsageError
 from cli.fleet import Fleet
-from cli.plan import SIMULATOR, Plan, check_ports
+from cli.plan import PORT_BASE, SIMULATOR, Plan, check_ports
 from cli.render import say
 from shared.bus import Bus
 from shared.errors import EightMsError
 from shared.log import Log
 from shared.vault import KeyRing
 
-PORT_BASE = 8080
 PHONES_MAX = 10_000
 RENEW_SIGNAL = signal.SIGUSR1
 """Tells a running `up` that the secret key in its folder has changed (eightms keys rotate)."""

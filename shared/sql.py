@@ -155,15 +155,21 @@ class Database:
         return cls(service, owner, tenant)
 
     @contextlib.asynccontextmanager
-    async def tenant(self, workspace_id: str) -> AsyncGenerator[asyncpg.Connection]:
-        """A transaction that sees and touches the rows of one workspace only."""
+    async def tenant(
+        self, workspace_id: str, *, durable: bool = True
+    ) -> AsyncGenerator[asyncpg.Connection]:
+        """A transaction that sees and touches the rows of one workspace only.
+
+        Without ``durable`` its commit waits for no disk: a crash of PostgreSQL may undo it.
+        """
         if not _ID.match(workspace_id):
             raise ValueError("not an id")
         async with self._tenant.acquire() as connection:
             db = cast(asyncpg.Connection, connection)
             # One round trip: the id is checked above, the simple protocol takes several statements.
+            commit = "" if durable else "SET LOCAL synchronous_commit = off; "
             await db.execute(
-                f"BEGIN; SELECT set_config('app.workspace_id', '{workspace_id}', true)"
+                f"BEGIN; {commit}SELECT set_config('app.workspace_id', '{workspace_id}', true)"
             )
             try:
                 yield db

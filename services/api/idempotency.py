@@ -34,7 +34,6 @@ KEPT = timedelta(hours=24)
 RUNNING = timedelta(seconds=60)
 KEY_MAX_CHARS = 255
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_ASYNC_COMMIT = "SET LOCAL synchronous_commit = off"
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -116,8 +115,7 @@ class Idempotency:
         rows = sorted(firsts.values(), key=lambda c: (c.operation, c.key))  # one order: no deadlock
         now = self._clock.now()
         taken: dict[tuple[str, str], Any] = {}
-        async with self._db.tenant(workspace_id) as db:
-            await db.execute(_ASYNC_COMMIT)
+        async with self._db.tenant(workspace_id, durable=False) as db:
             got = {
                 (row["operation"], row["key"]): row["claimed_at"]
                 for row in await db.fetch(
@@ -159,8 +157,7 @@ class Idempotency:
     async def _finish(self, workspace_id: str, done: Sequence[_Done]) -> Sequence[None]:
         kept = [d for d in done if d.answer is not None]
         released = [d.claim for d in done if d.answer is None]
-        async with self._db.tenant(workspace_id) as db:
-            await db.execute(_ASYNC_COMMIT)
+        async with self._db.tenant(workspace_id, durable=False) as db:
             if kept:
                 await db.execute(
                     self._sql.complete,

@@ -77,7 +77,7 @@ def lines(finding: Finding) -> list[str]:
     """A finding for the terminal."""
     out = [TITLES[finding.measure]]
     for r in finding.readings:
-        target = f"   [{r.target}] {_mark(r)}" if r.target else ""
+        target = f"   [{r.target}] {_mark(r)}" if r.reached is not None else ""
         out.append(f"  {r.what}: {r.value}{target}")
     return out + [f"    {remark}" for remark in finding.remarks]
 

@@ -40,6 +40,7 @@ async def measure(stack: Stack, account: Account, handsets: Handsets, seconds: f
         points, outcome = await _run(stack, account, per_s, seconds, first)
         used = shares(before, stack.cpu_s(), outcome.wall_s)
         phones = 100 * (await handsets.cpu_s() - cpu) / outcome.wall_s
+        await _drain(stack, account)
         first += len(outcome.due) * CALL_SIZE
         out_per_s = slope([(at, submitted) for at, _, submitted in points])
         growth = slope([(at, asked - submitted) for at, asked, submitted in points])
@@ -76,8 +77,7 @@ async def stored(log: Log, subject: str) -> int:
 async def _run(
     stack: Stack, account: Account, per_s: int, seconds: float, first: int
 ) -> tuple[list[Point], load.Outcome]:
-    submitted_subject = f"sms.submitted.{account.workspace_id}.>"
-    requested_subject = f"send.requested.{account.workspace_id}.>"
+    requested_subject, submitted_subject = _subjects(account)
     feeding = asyncio.create_task(
         load.in_its_own_process(
             load.paced,
@@ -98,14 +98,19 @@ async def _run(
     outcome.insist()
     begin = outcome.due[0] + WARM_UP_S
     end = outcome.due[-1]
-    await _drain(stack.log, requested_subject, submitted_subject)
     return [point for point in points if begin <= point[0] <= end], outcome
 
 
-async def _drain(log: Log, requested: str, submitted: str) -> None:
+async def _drain(stack: Stack, account: Account) -> None:
     """Wait until everything asked for is submitted: nothing may be lost on the way."""
+    requested, submitted = _subjects(account)
     deadline = time.perf_counter() + DRAIN_TIMEOUT_S
+    log = stack.log
     while (missing := await stored(log, requested) - await stored(log, submitted)) > 0:
         if time.perf_counter() > deadline:
             raise RuntimeError(f"{missing} texts were accepted and never submitted")
         await asyncio.sleep(LOOK_S)
+
+
+def _subjects(account: Account) -> tuple[str, str]:
+    return f"send.requested.{account.workspace_id}.>", f"sms.submitted.{account.workspace_id}.>"

@@ -18,6 +18,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class Hit:
 class Receiver:
     """The server. ``url("/ok")`` is an endpoint; ``hits`` is what came."""
 
+    tls: ssl.SSLContext | None = None
     hits: list[Hit] = field(default_factory=list)
     open: int = 0  # requests under way now
     most_open: int = 0
@@ -72,7 +74,7 @@ class Receiver:
         app.router.add_post("/{path:.*}", self._received)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
@@ -88,7 +90,7 @@ class Receiver:
 
     def url(self, path: str) -> str:
         """Where ``path`` is."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}{path}"
 
     def at(self, path: str) -> list[Hit]:
         """What came to ``path``."""

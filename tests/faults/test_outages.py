@@ -49,6 +49,13 @@ def body_of(n: int) -> dict[str, str]:
 
 async def insist(stack: Stack, n: int) -> Answer:
     """Request ``n`` with its key, again and again until it is accepted."""
+    while (answer := await ask(stack, n)) is None:
+        await asyncio.sleep(0.2)  # its first try died with its key; after a minute it is free
+    return answer
+
+
+async def ask(stack: Stack, n: int) -> Answer | None:
+    """Request ``n`` with its key, again while storage is away; None if it is said to be running."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -57,8 +64,7 @@ async def insist(stack: Stack, n: int) -> Answer:
             answer = None
         if answer is not None and answer.status != 503:
             assert answer.status in (202, 409), (answer.status, answer.body)
-            if answer.status == 202:
-                return answer
+            return answer if answer.status == 202 else None
         assert time.monotonic() < deadline, stack.report()
         await asyncio.sleep(0.2)
 
@@ -100,6 +106,29 @@ async def test_connections_reset_again_and_again_lose_nothing(tmp_path: Path, se
             stack.wires[server].heal()
         accepted = [answer.body["message"]["id"] for answer in await sending]
         await delivered(stack, *accepted)
+        counted_once(stack)
+        await stack.verify()
+
+
+async def test_a_database_that_crashes_under_requests_forgets_and_repeats_none(
+    tmp_path: Path,
+) -> None:
+    """What PostgreSQL loses of its last moments, rows and which keys were used, is in the log."""
+    rounds, at_once = 6, 25
+    async with Stack(tmp_path) as stack:
+        await begun(stack)
+        accepted: list[str] = []
+        for n in range(rounds):
+            asked = asyncio.gather(*(ask(stack, at_once * n + k) for k in range(at_once)))
+            await asyncio.sleep(0.01 + 0.01 * n)
+            stack.kill("postgres")
+            answers = [answer for answer in await asked if answer is not None]
+            accepted += [answer.body["message"]["id"] for answer in answers]
+            await stack.all_ready()
+        assert len(set(accepted)) == len(accepted) > 0
+        everything = {event.data.message_id for event in stack.events("send.requested")}
+        assert everything >= set(accepted)
+        await delivered(stack, *everything)
         counted_once(stack)
         await stack.verify()
 

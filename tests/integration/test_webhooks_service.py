@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -16,6 +19,10 @@ import pytest_asyncio
 import standardwebhooks
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from services.webhooks.act import PER_ENDPOINT, Deliverer
 from services.webhooks.answers import answers
@@ -280,6 +287,56 @@ async def test_what_an_endpoint_echoes_is_not_kept(
         await outside.happened(reply)
         (attempt, *_) = await outside.attempts(1)
     assert attempt.data.response is None
+
+
+async def test_a_certificate_nobody_vouches_for_is_a_failed_attempt(
+    urls: tuple[str, str], outside: Outside, tmp_path: Path
+) -> None:
+    async with Receiver(tls=_self_signed(tmp_path)) as server, running(*urls):
+        await outside.endpoint(server.url("/ok"))
+        await outside.online()
+        (attempt, *_) = await outside.attempts(1)
+    assert attempt.data.error == "tls"
+    assert server.hits == []
+
+
+def _self_signed(directory: Path) -> ssl.SSLContext:
+    """A server's certificate for 127.0.0.1 that it signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    pkcs8, open_ = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file = directory / "server.pem"
+    file.write_bytes(key.private_bytes(pem, pkcs8, open_) + certificate.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    urls: tuple[str, str], outside: Outside, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, unused(""))
+    async with running(*urls):
+        await outside.endpoint(receiver.url("/ok"))
+        await outside.online()
+        (attempt,) = await outside.attempts(1)
+    assert attempt.data.outcome == "delivered"
 
 
 # -- switching off -------------------------------------------------------------------------------
