@@ -167,7 +167,7 @@ def _wait(
             return ("phone_offline" if moves_at is None else "failover_wait"), moves_at, phone
         block = decide.phone_block(phone, text, desk.account, desk.limits, now)
     else:
-        usable = [p for p in desk.phones.values() if decide.usable(p, text)]
+        usable = [p for p in desk.phones.values() if decide.may_carry(desk, p, text)]
         online = [p for p in usable if p.state == "online"]
         if not online:
             phone = usable[0] if len(usable) == 1 else None

@@ -147,6 +147,10 @@ class Desk:
     phones: dict[str, Handset]
     limits: Limits = field(default_factory=Limits)
 
+    def has_real_phone(self) -> bool:
+        """Whether a phone with a SIM of its own is paired."""
+        return any(not p.simulated and p.state != "unpaired" for p in self.phones.values())
+
 
 def message_outcome(text: Text, account: Account, now: datetime) -> Hold | Reject | Expire | None:
     """What the text must wait for, or why it never goes; None: nothing about it is in the way."""
@@ -287,7 +291,7 @@ class Pool:
             phone = self._desk.phones[entry[1]]
             if self._blocked(phone, None) and text.source != "confirmation":
                 continue  # for every text of this round, as confirmations come first
-            if (text.test and not phone.simulated) or self._blocked(phone, text):
+            if not may_carry(self._desk, phone, text) or self._blocked(phone, text):
                 passed_over.append(entry)
             else:
                 found = phone.id
@@ -342,12 +346,22 @@ def usable(phone: Handset, text: Text) -> bool:
     return phone.state != "unpaired" and (phone.simulated or not text.test)
 
 
+def may_carry(desk: Desk, phone: Handset, text: Text) -> bool:
+    """Whether ``phone`` may be chosen for ``text``, which names none.
+
+    A simulated phone stands in only while a workspace has no real one: nobody is reached by it.
+    """
+    if not usable(phone, text):
+        return False
+    return text.test or not phone.simulated or not desk.has_real_phone()
+
+
 def _through_any(desk: Desk, text: Text, pool: Pool, now: datetime) -> Go | Hold | None:
     """The online phone that has rested longest, else why there is none."""
     phone_id = pool.take(text)
     if phone_id is not None:
         return Go(text, phone_id)
-    phones = [p for p in desk.phones.values() if usable(p, text)]
+    phones = [p for p in desk.phones.values() if may_carry(desk, p, text)]
     online = [p for p in phones if p.state == "online"]
     if not online:
         reason = "phone_offline" if phones else "no_phone"

@@ -614,3 +614,17 @@ def test_a_recall_names_the_command_and_is_asked_for_once() -> None:
     assert (asked.data.command_id, asked.data.reason) == ("cmd_2", "failover")
     assert record.recall(one, "cmd_2", "failover", NOW + MINUTE).id == asked.id
     assert record.recall(one, "cmd_2", "expired", NOW).id != asked.id
+
+
+def test_a_real_phone_is_never_passed_over_for_a_simulated_one() -> None:
+    real, simulated = handset(ONE), handset(TWO, simulated=True)
+    both = Desk(account(), {p.id: p for p in (simulated, real)})
+    assert assign(both, [text(1), text(2)], NOW) == [Go(text(1), ONE)]  # the second waits its turn
+    real.state = "offline"
+    assert assign(both, [text(3)], NOW) == [Hold(text(3), "phone_offline", None, WS)]
+
+
+def test_a_simulated_phone_stands_in_while_there_is_no_real_one() -> None:
+    gone, simulated = handset(ONE, state="unpaired"), handset(TWO, simulated=True)
+    left = Desk(account(), {p.id: p for p in (gone, simulated)})
+    assert assign(left, [text()], NOW) == [Go(text(), TWO)]
