@@ -598,7 +598,7 @@ async def test_what_failed_after_it_was_taken_back_is_not_tried_again(world: Wor
 async def test_a_silent_phones_line_waits_for_it_and_moves_when_the_workspace_says_so(
     world: World,
 ) -> None:
-    one = await world.phone("one", online=False)
+    one = await world.phone("one", online=False, simulated=True)
     line = [world.wish(f"{n}") for n in range(70)]
     for wish in line:
         await world.knows(wish, one)
