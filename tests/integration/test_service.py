@@ -138,7 +138,12 @@ async def test_failures_become_problems_and_metrics(
         async with tiny.http.get(f"{tiny.url}/metrics") as response:
             text = await response.text()
         assert 'eightms_http_requests_total{service="tiny",route="/fail",status="500"} 1' in text
-        assert 'eightms_leading{service="tiny"} 1' in text
+
+        async def leads() -> bool:
+            async with tiny.http.get(f"{tiny.url}/metrics") as response:
+                return 'eightms_leading{service="tiny"} 1' in await response.text()
+
+        await until("it leads", leads)
         ids_ = set[str]()
         for _ in range(3):
             async with tiny.http.get(f"{tiny.url}/nowhere") as response:
