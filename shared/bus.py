@@ -8,7 +8,6 @@ last signs of life, in memory, with a time to live. Losing any of it loses no fa
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -161,19 +160,3 @@ def _database_errors() -> tuple[type[BaseException], ...]:
     from shared.sql import UNREACHABLE
 
     return UNREACHABLE
-
-
-class Lag:
-    """How long ago a reader was last at the end of the log."""
-
-    def __init__(self) -> None:
-        self.at_head = 0.0
-
-    def touch(self) -> None:
-        """It is at the end now."""
-        self.at_head = time.monotonic()
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since it was last at the end; infinite if never."""
-        return time.monotonic() - self.at_head if self.at_head else float("inf")

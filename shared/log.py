@@ -139,7 +139,10 @@ class _Client(Client):
         if self._pending:  # what was published the library's way goes first
             frames = [*self._pending, *frames]
             self._pending, self._pending_data_size = [], 0
-        self._transport.write(b"".join(frames))
+        try:
+            self._transport.write(b"".join(frames))
+        except (RuntimeError, OSError):
+            return False  # closed this very moment; uvloop says so with a RuntimeError
         return True
 
     async def deliver(self, piece: wire.Piece) -> None:

@@ -154,6 +154,7 @@ class Projector:
                 await self._stopped(f"{self.projection.service} failed: {type(error).__name__}")
             finally:
                 self._resign()
+            _end_if_cancelled()
             await asyncio.sleep(RETRY_S)
 
     async def _stopped(self, reason: str) -> None:
@@ -201,6 +202,7 @@ class Projector:
             # Rows may have changed while nobody led (a replay): everybody looks at all he holds.
             self.heard(Wake(seq, ["*"]))
             await self.bus.announce(self.projection.service, seq, {"*"})
+            _end_if_cancelled()
             watch = asyncio.create_task(_until_closed(lock))
             work = asyncio.create_task(self._project(seq, tables))
             try:
@@ -374,6 +376,14 @@ def _reason(service: str, error: Exception) -> str:
     if isinstance(error, asyncpg.PostgresError):
         return f"PostgreSQL refuses: {type(error).__name__}"
     return str(error)
+
+
+def _end_if_cancelled() -> None:
+    """Before Python 3.12 wait_for, which the client of NATS uses, loses a cancellation that comes
+    together with the answer; the task still knows of it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _until_closed(connection: asyncpg.Connection) -> None:

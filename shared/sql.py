@@ -116,6 +116,13 @@ class _Pool(asyncpg.Pool):
     def acquire(self, *, timeout: float | None = None) -> Any:
         return super().acquire(timeout=POOL_TIMEOUT_S if timeout is None else timeout)
 
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:
+        try:
+            await super().release(connection, timeout=timeout)
+        except TimeoutError:  # it is dead, and the others went the same way: all are made anew
+            await self.expire_connections()
+            raise
+
 
 class Database:
     """The two pools of one service on one database."""

@@ -141,9 +141,9 @@ class Api:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    async def append(self, call: Call, data: e.Data, *parts: str) -> int:
+    async def append(self, call: Call, data: e.Data) -> int:
         """Store an event of this request and wait, within bounds, for our rows; its sequence."""
-        seq = await self.log.append(call.event(data, *parts))
+        seq = await self.log.append(call.event(data))
         await self.projector.passed(seq, OWN_WRITE_S)
         return seq
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.api.hinted import Hinted
+from services.api.hinted import ENTRIES_MAX, Hinted
 from shared import auth
 from shared.errors import NotReady
 from shared.events import Actor
@@ -42,10 +42,25 @@ class Callers:
     def __init__(self, db: Database, sql: Any, fresh: Callable[[], bool]) -> None:
         self._db, self._sql, self._fresh = db, sql, fresh
         self.keys: Hinted[Caller] = Hinted(self._load)
+        self._digests: dict[str, str] = {}  # header → SHA-256 of its key, where that was found
         self._used: dict[str, tuple[str, datetime]] = {}
 
     async def identify(self, header: str | None, now: datetime) -> Caller:
         """The caller behind an Authorization header; a 401 Problem that says what is wrong."""
+        caller = self._known(header)
+        if caller is None:
+            caller = await self._look_up(header)
+        if caller.expires_at is not None and caller.expires_at <= now:
+            raise refused("expired_api_key", "This API key has expired.", "invalid_token")
+        self._used[caller.actor.id] = (caller.workspace_id, now)
+        return caller
+
+    def _known(self, header: str | None) -> Caller | None:
+        """The caller behind a header that was good before, while its key still is."""
+        digest = self._digests.get(header) if header else None
+        return self.keys.known(digest) if digest else None
+
+    async def _look_up(self, header: str | None) -> Caller:
         if not header:
             raise refused("unauthorized", "Send an API key: Authorization: Bearer 8ms_live_…")
         scheme, _, text = header.partition(" ")
@@ -53,16 +68,16 @@ class Callers:
         if scheme.lower() != "bearer" or auth.check_format(text) is None:
             raise refused("invalid_api_key", "This is not an API key of 8ms.", "invalid_token")
         digest = auth.hash_key(text)
-        caller = self.keys.known(digest) or await self.keys.get(digest)
+        caller = await self.keys.get(digest)
         if caller is None and not self._fresh():
             raise NotReady("the key may be one that is not projected yet")
         if caller is None:
             raise refused(
                 "invalid_api_key", "This API key does not exist or was revoked.", "invalid_token"
             )
-        if caller.expires_at is not None and caller.expires_at <= now:
-            raise refused("expired_api_key", "This API key has expired.", "invalid_token")
-        self._used[caller.actor.id] = (caller.workspace_id, now)
+        if len(self._digests) >= ENTRIES_MAX:
+            self._digests.clear()
+        self._digests[header] = digest
         return caller
 
     async def _load(self, digest: str) -> Caller | None:

@@ -2,7 +2,8 @@
 
 A statement for one request and a statement for fifty cost nearly the same, so what requests of a
 workspace want from PostgreSQL is put in line: while one round is under way, the next one gathers.
-Nobody waits for company; the first in line starts at once.
+The first in line starts at once, and nobody waits for company, unless the last round had plenty:
+then the next one may gather a moment longer, for it will have plenty as well.
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 ROUND_MAX = 256  # of one round: keeps statements and answers small enough to be quick
+PLENTY = 8  # in one round: so many requests at once are load, and load is served in larger rounds
 
 
 class Gather(Generic[T, R]):
-    """Serves items in rounds per workspace; ``serve(workspace_id, items)``: a result for each."""
+    """Serves items in rounds per workspace; ``serve(workspace_id, items)``: a result for each.
 
-    def __init__(self, serve: Callable[[str, Sequence[T]], Awaitable[Sequence[R]]]) -> None:
-        self._serve = serve
+    ``linger_s`` is how long a round gathers after one with plenty.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[str, Sequence[T]], Awaitable[Sequence[R]]],
+        linger_s: float = 0.0,
+    ) -> None:
+        self._serve, self._linger_s = serve, linger_s
         self._lines: dict[str, deque[tuple[T, asyncio.Future[R]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,4 +63,6 @@ class Gather(Generic[T, R]):
             for (_, future), result in zip(taken, results, strict=True):
                 if not future.done():
                     future.set_result(result)
+            if self._linger_s and len(taken) >= PLENTY:
+                await asyncio.sleep(self._linger_s)
         del self._lines[workspace_id]

@@ -55,11 +55,11 @@ class Call:
             *parts,
         )
 
-    def event(self, data: e.Data, *parts: str) -> e.Event:
-        """``data`` as an event of this request; ``parts`` tell apart several of one type."""
+    def event(self, data: e.Data, *, id: str | None = None) -> e.Event:
+        """``data`` as an event of this request; ``id`` if it is named by more than the request."""
         return e.make(
             data,
-            id=self.new_id("evt", data.TYPE, *parts),
+            id=id or self.new_id("evt", data.TYPE),
             workspace_id=self.workspace_id,
             at=self.now,
             actor=self.caller.actor,

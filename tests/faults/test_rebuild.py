@@ -77,7 +77,6 @@ async def test_dropped_tables_come_back_the_same_and_nothing_is_repeated(tmp_pat
         database = await asyncpg.connect(stack.postgres.url())
         try:
             for n, service in enumerate(SERVICES):
-                await one_more(storm, 2 * n)
                 before, counts = await contents(database, service), done(storm)
                 position = await database.fetchval(f"SELECT seq FROM {service}.position")
                 await stack.stop(*stack.instances_of(service))
@@ -88,7 +87,7 @@ async def test_dropped_tables_come_back_the_same_and_nothing_is_repeated(tmp_pat
                     lambda s=service, p=position: reached(database, s, p),
                 )
                 assert await contents(database, service) == before, service
-                await one_more(storm, 2 * n + 1)
+                await one_more(storm, n)
                 extra = done(storm)
                 extra.subtract(counts)
                 assert _of_one_text(extra), (service, {k: v for k, v in extra.items() if v})

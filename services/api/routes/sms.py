@@ -150,8 +150,7 @@ def _made(
         return decide.problem(data)
     # Named by the message alone: a database that lost its last moments in a crash forgets when the
     # key was first used, and the log must still know a repeat for one.
-    event_id = ids.derive("evt", message_id, data.TYPE)
-    event = msgspec.structs.replace(call.event(data), id=event_id)
+    event = call.event(data, id="evt" + message_id[3:])
     return shapes.requested(event, data), event
 
 
