@@ -101,10 +101,21 @@ GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO {tenant};
 
 
 def queries(package: str) -> SimpleNamespace:
-    """The statements of ``<package>/queries.sql``: each ``-- name: x`` block as attribute ``x``."""
-    text = resources.files(package).joinpath("queries.sql").read_text()
-    parts = _NAME.split(text)[1:]
-    return SimpleNamespace(**dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True)))
+    """A package's statements: each ``-- name: x`` block of ``queries.sql`` as attribute ``x``.
+
+    A service with many has a folder ``queries/`` instead, one file a subject, one name space.
+    """
+    home = resources.files(package)
+    folder = home.joinpath("queries")
+    files = sorted(folder.iterdir(), key=str) if folder.is_dir() else [home.joinpath("queries.sql")]
+    named: dict[str, str] = {}
+    for file in files:
+        parts = _NAME.split(file.read_text())[1:]
+        for name, text in zip(parts[::2], parts[1::2], strict=True):
+            if name in named:
+                raise ValueError(f"two statements of {package} are called {name}")
+            named[name] = text.strip()
+    return SimpleNamespace(**named)
 
 
 class _Pool(asyncpg.Pool):

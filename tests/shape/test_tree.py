@@ -70,6 +70,8 @@ def test_a_service_has_the_common_files_and_its_own(service: str) -> None:
             continue
         if path.is_dir() and path.name in FOLDERS:
             assert all(re.fullmatch(r"\d{3}_\w+\.sql", f.name) for f in path.iterdir()), path
+        elif path.is_dir() and path.name == "queries":
+            assert all(re.fullmatch(r"\w+\.sql", f.name) for f in path.iterdir()), path
         elif path.suffix == ".sql":
             assert path.name == "queries.sql"
         elif path.is_dir() or path.suffix == ".py":
