@@ -19,6 +19,7 @@ from clients.simphone.carrier import Carrier
 from clients.simphone.errors import SimphoneError, StateDirBusy
 from clients.simphone.host import SimHost
 from clients.simphone.protocol import Sim, parse_pairing_link
+from clients.simphone.uplink import FLUSH_MS
 
 log = logging.getLogger("simphone")
 
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-receipts", action="store_true", help="no delivery reports")
     parser.add_argument("--sims", type=int, default=1, help="SIMs in each new phone")
     parser.add_argument("--control-port", type=int, help="also serve the control API on 127.0.0.1")
-    parser.add_argument("--flush-ms", type=float, default=5.0, help="journal entries wait for more")
+    parser.add_argument(
+        "--flush-ms", type=float, default=FLUSH_MS, help="journal entries wait for company"
+    )
     parser.add_argument(
         "--no-fsync", action="store_true", help="survive kill -9, not a power cut: faster"
     )

@@ -32,7 +32,7 @@ from clients.simphone.phone import Phone
 from clients.simphone.protocol import READ_TIMEOUT_S, Sim, parse_pairing_link
 from clients.simphone.stream import CONNECT_TIMEOUT_S, CONNECTS_AT_ONCE, Streams
 from clients.simphone.surroundings import Counters, OnFrame, OnStep, Surroundings, utc_now
-from clients.simphone.uplink import Uplink
+from clients.simphone.uplink import FLUSH_MS, Uplink
 
 log = logging.getLogger("simphone")
 
@@ -66,7 +66,7 @@ class SimHost:
         on_frame: OnFrame | None = None,
         on_step: OnStep | None = None,
         fsync: bool = True,
-        flush_ms: float = 5.0,
+        flush_ms: float = FLUSH_MS,
         control: bool = True,
         control_port: int | None = None,
         read_timeout_s: float = READ_TIMEOUT_S,

@@ -1,7 +1,11 @@
 """Journals on their way up: every phone's entries, batched per phone, scheduled from one place.
 
+A call costs the phone its radio and the gateway a round of database and log, and no fact is in such
+a hurry that it could not wait for the next one: the journal is durable, and the server paces. So
+the first entry of a phone waits `flush_ms` for company, which is long enough for everything that
+follows from one command to go up together. Only a phone that connects calls at once.
+
 At most one call per phone is under way, so entries arrive in order; at most CALLS_AT_ONCE in all.
-What becomes durable within one flush interval, or during a call, goes up together.
 """
 
 import asyncio
@@ -21,25 +25,29 @@ from clients.simphone.surroundings import Surroundings
 
 log = logging.getLogger("simphone")
 
+FLUSH_MS = 40.0  # twice what a text takes from its frame to its receipt, without a carrier's delay
 CALLS_AT_ONCE = 256  # enough to hide a slow gateway, few enough to leave it connections
 CALL_TIMEOUT_S = 30.0  # a gateway that has not answered by then has not stored anything useful
 
 
 class State(Enum):
     IDLE = auto()
-    QUEUED = auto()
+    GATHERING = auto()  # waiting for company
+    READY = auto()
     CALLING = auto()
     WAITING = auto()  # pausing after a failure
 
 
 @dataclass(slots=True)
 class Lane:
-    """One phone's way up. `hello` is set while the gateway must be told the inventory."""
+    """One phone's way up. `hello` is set while the gateway must be told the inventory, `due_s` is
+    when what gathers goes up, by the loop's clock."""
 
     phone: Phone
     url: URL
     headers: dict[str, str]
     state: State = State.IDLE
+    due_s: float = 0.0
     attempt: int = 0
     timer: asyncio.TimerHandle | None = None
     hello: asyncio.Future[None] | None = None
@@ -47,11 +55,13 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Entries of one journal call; a heartbeat (`beat`) always travels alone."""
+    """Entries of one journal call; a heartbeat (`beat`) always travels alone. `last`: there are no
+    others that would have to wait for the next call."""
 
     first_seq: int
     entries: list[bytes]
     beat: bool
+    last: bool
 
 
 def next_call(phone: Phone, now: datetime) -> Call | None:
@@ -61,7 +71,7 @@ def next_call(phone: Phone, now: datetime) -> Call | None:
     first_seq, first, _ = phone.pending[0]
     if first is None:
         beat = protocol.encode_entry(first_seq, now, "health", phone.health())
-        return Call(first_seq, [beat], beat=True)
+        return Call(first_seq, [beat], beat=True, last=len(phone.pending) == 1)
     entries: list[bytes] = []
     size = 0
     for _, entry, _ in phone.pending:
@@ -71,7 +81,7 @@ def next_call(phone: Phone, now: datetime) -> Call | None:
         if entries and size > protocol.MAX_CALL_BYTES:
             break
         entries.append(entry)
-    return Call(first_seq, entries, beat=False)
+    return Call(first_seq, entries, beat=False, last=len(entries) == len(phone.pending))
 
 
 class Uplink:
@@ -88,9 +98,9 @@ class Uplink:
         self._session, self._around, self._rng = session, around, rng
         self._flush_s = flush_ms / 1000
         self._lanes: dict[str, Lane] = {}
+        self._gathering: deque[tuple[float, Lane]] = deque()  # by the time they are due
         self._ready: deque[Lane] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._armed = False
         self._urls: dict[str, URL] = {}
         self._timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
 
@@ -124,22 +134,23 @@ class Uplink:
         lane = self._lanes[phone.phone_id]
         if lane.hello is None:
             lane.hello = self._around.loop.create_future()
-            self._queue(lane)
+            self._around.journal.after(self._now, lane)  # with what is being written now
         return lane.hello
 
     def mark(self, phone: Phone) -> None:
         """The phone has something to tell."""
         lane = self._lanes.get(phone.phone_id)
-        if lane is not None:
-            self._queue(lane)
+        if lane is not None and lane.state is State.IDLE:
+            self._gather(lane)
 
     async def drain(self, timeout_s: float) -> None:
         """Tell what can be told within `timeout_s`."""
         deadline = self._around.loop.time() + timeout_s
-        self._pump()
+        self._flush_s = 0.0
+        self._release(float("inf"))
         while self._tasks and (left_s := deadline - self._around.loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            self._pump()
+            self._release(float("inf"))
 
     async def stop(self) -> None:
         """Abandon all calls."""
@@ -149,16 +160,32 @@ class Uplink:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _queue(self, lane: Lane) -> None:
-        if lane.state is State.IDLE:
-            lane.state = State.QUEUED
+    def _gather(self, lane: Lane) -> None:
+        """Call when what comes within `flush_ms` has come."""
+        lane.state = State.GATHERING
+        lane.due_s = self._around.loop.time() + self._flush_s
+        self._gathering.append((lane.due_s, lane))
+        if len(self._gathering) == 1:
+            self._around.loop.call_at(lane.due_s, self._tick)
+
+    def _now(self, lane: Lane) -> None:
+        """Call as soon as there is room for it, unless that has to wait: then do so after it."""
+        if lane.state in (State.IDLE, State.GATHERING):
+            lane.state = State.READY
             self._ready.append(lane)
-            if not self._armed:
-                self._armed = True
-                self._around.loop.call_later(self._flush_s, self._tick)
+            self._pump()
 
     def _tick(self) -> None:
-        self._armed = False
+        self._release(self._around.loop.time())
+        if self._gathering:
+            self._around.loop.call_at(self._gathering[0][0], self._tick)
+
+    def _release(self, now_s: float) -> None:
+        while self._gathering and self._gathering[0][0] <= now_s:
+            due_s, lane = self._gathering.popleft()
+            if lane.state is State.GATHERING and lane.due_s == due_s:
+                lane.state = State.READY
+                self._ready.append(lane)
         self._pump()
 
     def _pump(self) -> None:
@@ -174,8 +201,7 @@ class Uplink:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._around.journal.broken(error)
-        if not self._armed:
-            self._pump()
+        self._pump()
 
     async def _call(self, lane: Lane) -> None:
         phone, hello = lane.phone, lane.hello
@@ -239,8 +265,10 @@ class Uplink:
             self._retry(lane, None)  # answered, but nothing stored
             return
         lane.attempt, lane.state = 0, State.IDLE
-        if phone.pending or lane.hello is not None:
-            self._queue(lane)
+        if lane.hello is not None or (call and not call.last):
+            self._now(lane)
+        elif phone.pending:
+            self._gather(lane)
 
     def _retry(self, lane: Lane, retry_after_s: float | None) -> None:
         self._around.counters.journal_failures += 1
@@ -251,4 +279,4 @@ class Uplink:
 
     def _again(self, lane: Lane) -> None:
         lane.state, lane.timer = State.IDLE, None
-        self._queue(lane)
+        self._now(lane)
