@@ -1,4 +1,9 @@
-"""A list's page: run the statement, cut it, and say how to go on."""
+"""A list's page: run the statement, cut it, and say how to go on.
+
+Every page costs the same, however long the list is: an index gives its rows in order. A filter that
+no index serves sieves what an index gives, and looks at ``SIEVED_MAX`` rows at most; then the page
+may hold fewer than asked for, or nothing, and still say that there is more.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,14 @@ from services.api import paging
 from services.api.operation import Call, Reply
 
 T = TypeVar("T")
+SIEVED_MAX = 5_000  # rows a page looks at, some 10 ms
 
 
 class Page(Struct, Generic[T], kw_only=True):
-    """One page of a list. Go on with ``next_cursor``, or follow the Link header."""
+    """One page of a list. Go on with ``next_cursor``, or follow the Link header.
+
+    ``has_more`` alone says whether there is more: filtered pages may hold fewer than ``limit``.
+    """
 
     data: list[T]
     has_more: bool
@@ -40,6 +49,28 @@ async def page(
     return finish(call, cursors, rows, [show(row) for row in rows[: call.query.limit]], by=by)
 
 
+async def sieved(
+    call: Call,
+    statement: str,
+    args: tuple[Any, ...],
+    show: Callable[[Any], T],
+    end: tuple[str, tuple[Any, ...]],
+) -> Reply:
+    """As ``page`` for filters no index serves; ``end`` says where the looking ended."""
+    cursors, position = begin(call)
+    limit = call.query.limit
+    async with call.api.db.tenant(call.workspace_id) as db:
+        at = (position.at, position.id)
+        rows: list[Any] = await db.fetch(statement, *args, *at, limit + 1, SIEVED_MAX)
+        ended: Any = None
+        if len(rows) <= limit:
+            ended = await db.fetchrow(end[0], *end[1], *at, SIEVED_MAX - 1)
+    shown = [show(row) for row in rows[:limit]]
+    if ended is None:
+        return finish(call, cursors, rows, shown)
+    return _more(call, cursors, shown, paging.Position(ended["created_at"], ended["id"]))
+
+
 def begin(call: Call) -> tuple[paging.Cursors, paging.Position]:
     """The cursors of this list with these filters, and where to begin."""
     scope = paging.scope(call.operation.name, call.workspace_id, filters(call))
@@ -60,7 +91,11 @@ def finish(
     if not more:
         return Reply(Page(data=shown, has_more=False, next_cursor=None))
     last = kept[-1]
-    cursor = cursors.write(paging.Position(last[by[0]], last[by[1]]))
+    return _more(call, cursors, shown, paging.Position(last[by[0]], last[by[1]]))
+
+
+def _more(call: Call, cursors: paging.Cursors, shown: list[Any], end: paging.Position) -> Reply:
+    cursor = cursors.write(end)
     url = call.api.public_url + call.operation.path.format(**call.path)
     asked = filters(call) | {"limit": call.query.limit}
     link = paging.next_link(url, asked, cursor)

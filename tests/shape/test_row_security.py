@@ -52,7 +52,8 @@ async def _sees_nothing(admin: Any, service: str, table: str) -> None:
         await admin.execute("SET LOCAL session_replication_role = replica")
         columns = await admin.fetch(
             "SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
-            " WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped",
+            " WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped"
+            " AND attgenerated = ''",
             table,
         )
         checks = await admin.fetch(

@@ -1,9 +1,14 @@
 -- name: conversations
--- The busiest first. $1, $2 position; $3 how many.
+-- The newest message first, open and closed merged. $1, $2 position; $3 how many.
 SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
        m.direction AS message_direction, m.state AS message_state, m.body AS message_body,
        m.created_at AS message_created_at
-  FROM (SELECT * FROM conversation WHERE (last_at, contact_id) < ($1, $2)
+  FROM (SELECT * FROM (
+            (SELECT * FROM conversation WHERE state = 'open' AND (last_at, contact_id) < ($1, $2)
+              ORDER BY last_at DESC, contact_id DESC LIMIT $3)
+            UNION ALL
+            (SELECT * FROM conversation WHERE state = 'closed' AND (last_at, contact_id) < ($1, $2)
+              ORDER BY last_at DESC, contact_id DESC LIMIT $3)) AS either
          ORDER BY last_at DESC, contact_id DESC LIMIT $3) AS v
   JOIN contact c ON c.id = v.contact_id
   LEFT JOIN message m ON m.id = v.last_message_id

@@ -43,8 +43,7 @@ async def get(call: Call) -> Reply:
 async def messages(call: Call) -> Reply:
     """GET /v1/conversations/{id}/messages."""
     row = await _row(call)
-    args = (row["contact_id"], None, None, None)
-    return await page(call, call.api.sql.messages_of_contact, args, message)
+    return await page(call, call.api.sql.messages_of_contact, (row["contact_id"],), message)
 
 
 async def read(call: Call) -> Reply:

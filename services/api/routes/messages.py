@@ -11,29 +11,53 @@ import msgspec
 from services.api import decide, words
 from services.api.api import READ_BACK_S, not_found
 from services.api.operation import Call, Operation, Reply
-from services.api.page import Page, page
+from services.api.page import Page, page, sieved
 from services.api.shapes import messages as shapes
 from shared import numbers
 
 EXPLAIN_S = 0.3  # how long a look at a message waits for the live reason; then the stored one
 PATH = "/v1/messages/{message_id}"
+# States few messages are in at a time: listed by an index (the column listed_as).
+LISTED_AS = frozenset({"queued", "failed", "unknown", "rejected", "cancelled", "expired"})
+NO_STATE = ""  # an inbound message that was delivered: there is none
 IDS = {"message_id": "msg"}
 
 
 async def list_messages(call: Call) -> Reply:
-    """GET /v1/messages: by the narrowest filter's index, the others sieve what it gives."""
+    """GET /v1/messages: by the narrowest filter's index; what it gives, the others sieve."""
     q: shapes.MessageQuery = call.query
     sql = call.api.sql
+    show = shapes.message
     if q.contact_id is not None:
-        statement = sql.messages_of_contact
+        if (q.state, q.phone_id, q.direction) == (None, None, None):
+            return await page(call, sql.messages_of_contact, (q.contact_id,), show)
         args: tuple[Any, ...] = (q.contact_id, q.state, q.phone_id, q.direction)
-    elif q.phone_id is not None:
-        statement, args = sql.messages_of_phone, (q.phone_id, q.state, q.direction)
-    elif q.state is not None:
-        statement, args = sql.messages_in_state, (q.state, q.direction)
-    else:
-        statement, args = sql.messages, (q.direction,)
-    return await page(call, statement, args, shapes.message)
+        end = (sql.messages_of_contact_end, (q.contact_id,))
+        return await sieved(call, sql.messages_of_contact_sieved, args, show, end)
+    if q.phone_id is not None:
+        if (q.state, q.direction) == (None, None):
+            return await page(call, sql.messages_of_phone, (q.phone_id,), show)
+        args, end = (q.phone_id, q.state, q.direction), (sql.messages_of_phone_end, (q.phone_id,))
+        return await sieved(call, sql.messages_of_phone_sieved, args, show, end)
+    if q.state is None and q.direction is None:
+        return await page(call, sql.messages, (), show)
+    direction = direction_of(q.state)
+    if q.direction is not None and direction not in (None, q.direction):
+        return await page(call, sql.messages_listed_as, (NO_STATE,), show)
+    if q.state in LISTED_AS:
+        return await page(call, sql.messages_listed_as, (q.state,), show)
+    if q.state is None or q.state == "received":
+        return await page(call, sql.messages_by_direction, (q.direction or direction,), show)
+    return await sieved(
+        call, sql.messages_in_state, (q.state,), show, (sql.messages_in_state_end, ())
+    )
+
+
+def direction_of(state: str | None) -> str | None:
+    """Which way a message in ``state`` goes, None for any."""
+    if state is None:
+        return None
+    return "inbound" if state == "received" else "outbound"
 
 
 async def get(call: Call) -> Reply:
