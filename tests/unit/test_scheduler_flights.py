@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from services.scheduler import project
 from services.scheduler.act import Dispatcher
 from services.scheduler.flights import Flight, Flights
+from services.scheduler.project import tables
 from services.scheduler.settings import SchedulerSettings
 from shared import events, ids
 from shared.errors import LogUnavailable
@@ -110,12 +110,12 @@ class World:
         return [event.data.message_id for event, _ in self.log.taken]
 
 
-def workspace() -> project.Workspace:
-    return project.Workspace(WS, WS, "UTC", None, None, None, 1800, False)
+def workspace() -> tables.Workspace:
+    return tables.Workspace(WS, WS, "UTC", None, None, None, 1800, False)
 
 
-def phone(state: str = "online", in_flight: int = 0) -> project.Phone:
-    return project.Phone(
+def phone(state: str = "online", in_flight: int = 0) -> tables.Phone:
+    return tables.Phone(
         id=PHONE,
         workspace_id=WS,
         label="One",
@@ -137,8 +137,8 @@ def phone(state: str = "online", in_flight: int = 0) -> project.Phone:
     )
 
 
-def message(name: str, state: str = "waiting", queue: str = PHONE) -> project.Message:
-    return project.Message(
+def message(name: str, state: str = "waiting", queue: str = PHONE) -> tables.Message:
+    return tables.Message(
         id=ids.derive("msg", name),
         workspace_id=WS,
         contact_id=ids.derive("con", name),
@@ -172,7 +172,7 @@ def fields(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__struct_fields__}
 
 
-def candidate(row: project.Message) -> dict[str, Any]:
+def candidate(row: tables.Message) -> dict[str, Any]:
     contact = {"opted_out": False, "contact_seq": 0, "contact_phone": PHONE, "contact_tz": None}
     return {**fields(row), **contact}
 

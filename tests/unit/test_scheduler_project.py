@@ -8,17 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.scheduler import policy
-from services.scheduler.project import (
+from services.scheduler.project import PROJECTION, apply
+from services.scheduler.project.phone import OPEN_STRANDED
+from services.scheduler.project.tables import (
     CONTACT,
     MESSAGE,
-    OPEN_STRANDED,
     PHONE,
-    PROJECTION,
     WORKSPACE,
     Contact,
     Message,
     Phone,
-    apply,
 )
 from shared import events as e
 from shared import ids

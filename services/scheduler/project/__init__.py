@@ -1,0 +1,43 @@
+"""Log → scheduler's rows: what waits for which phone, and what each phone has done today.
+
+The only writer of these tables. A message moves waiting → dispatched → submitted → final; what
+needs a decision (a failure, a cancellation, a command given back) is ``open`` until the event that
+act.py appends moves it on.
+"""
+
+from __future__ import annotations
+
+from services.scheduler.project import contact, message, phone
+from services.scheduler.project.tables import TABLES
+from shared import events as e
+from shared.projector import Projection
+from shared.rows import Rows
+
+FILTERS = (
+    "send.>",
+    "sms.accepted.>",
+    "sms.submitted.>",
+    "sms.sent.>",
+    "sms.failed.>",
+    "sms.unknown.>",
+    "sms.cancelled.>",
+    "contact.>",
+    "reply.received.>",
+    "phone.>",
+    "workspace.>",
+)
+
+
+APPLY = {**message.APPLY, **contact.APPLY, **phone.APPLY}
+
+
+def apply(rows: Rows, seq: int, event: e.Event) -> None:
+    """One event into rows; pure."""
+    fold = APPLY.get(type(event.data))
+    if fold is not None:
+        fold(rows, seq, event, event.data)
+    elif event.type.startswith("contact."):
+        contact.heard_of(rows, seq, event, event.data)
+
+
+PROJECTION = Projection("scheduler", FILTERS, TABLES, apply)

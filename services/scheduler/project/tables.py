@@ -1,0 +1,87 @@
+"""The scheduler's rows, and how events find them. Fields are columns, in order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from shared.rows import Table
+
+
+class Workspace(Struct):
+    id: str
+    workspace_id: str
+    timezone: str
+    quiet_start: str | None
+    quiet_end: str | None
+    failover_s: int | None
+    campaign_failover_s: int
+    resend_unknown: bool
+
+
+class Phone(Struct):
+    id: str
+    workspace_id: str
+    label: str
+    state: str
+    state_at: datetime
+    simulated: bool
+    age_from: datetime
+    iccids: list[str]
+    min_gap_s: int
+    jitter_s: int
+    daily_cap: int
+    warmup: bool
+    last_dispatch_at: datetime | None
+    last_command_id: str | None
+    recent: list[list[float]]
+    day: str
+    sent_today: int
+    in_flight: int
+
+
+class Contact(Struct):
+    id: str
+    workspace_id: str
+    opted_out: bool
+    timezone: str | None
+    phone_id: str | None
+    seq: int
+
+
+class Message(Struct):
+    id: str
+    workspace_id: str
+    contact_id: str
+    to_number: str
+    body: str
+    parts: int
+    source: str
+    lane: int
+    phone_id: str | None
+    subscription_id: int | None
+    test: bool
+    timezone: str | None
+    requested_seq: int
+    expires_at: datetime
+    state: str
+    queue: str
+    wake_at: datetime
+    reason: str | None
+    until: datetime | None
+    attempt: int
+    command_id: str | None
+    dispatched_to: str | None
+    dispatched_at: datetime | None
+    accepted: bool
+    cancel: str | None
+    outcome: str | None
+
+
+WORKSPACE = Table("workspace", Workspace, by=("workspace_id",))
+PHONE = Table("phone", Phone, by=("phone_id",))
+CONTACT = Table("contact", Contact, by=("contact_id",))
+MESSAGE = Table("message", Message, by=("message_id",))
+
+TABLES = (WORKSPACE, PHONE, CONTACT, MESSAGE)
