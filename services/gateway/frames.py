@@ -1,4 +1,4 @@
-"""Server-sent events as bytes (the phone protocol, Commands down). Pure."""
+"""What goes down a phone's stream, as bytes (the phone protocol, Commands down). Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Any
 
 import msgspec
 
-HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # nginx must not collect what has to arrive now
-}
+from shared import sse
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,14 +46,8 @@ def config(heartbeat_s: float) -> bytes:
 
 
 def _frame(event: str, data: Any, frame_id: int | None = None) -> bytes:
-    head = b"" if frame_id is None else b"id: %d\n" % frame_id
-    return head + b"event: " + event.encode() + b"\ndata: " + _encode(data) + b"\n\n"
+    return sse.frame(event, _encode(data), "" if frame_id is None else str(frame_id))
 
 
 PING = _frame("ping", {})
 REVOKED = _frame("revoked", {})
-
-
-def chunk(data: bytes) -> bytes:
-    """``data`` as one chunk of HTTP/1.1 chunked transfer coding (RFC 9112, 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -8,7 +8,7 @@ everything its phone has not accepted is offered again. One timer pings all stre
 again for what an announcement that got lost may have left, and lets go of those that are dead.
 
 A stream costs no task beyond its handler, which sleeps. Frames go straight to the transport, for
-aiohttp would want a coroutine per write (frames.chunk is what it does in between).
+aiohttp would want a coroutine per write (sse.chunk is what it does in between).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.gateway import frames
 from services.gateway.credentials import Holder
 from services.gateway.presence import Presence
 from services.gateway.project import OFFER, PHONE
-from shared import sql
+from shared import sql, sse
 from shared.errors import NotReady
 from shared.projector import Saved, Wake
 from shared.service import Context
@@ -77,7 +77,7 @@ class Stream:
     def write(self, data: bytes) -> None:
         """Hand ``data`` to the transport, which never blocks."""
         if not self.transport.is_closing():
-            self.transport.write(frames.chunk(data) if self.chunked else data)
+            self.transport.write(sse.chunk(data) if self.chunked else data)
 
     def end(self) -> None:
         """Let the handler end the response."""
@@ -121,7 +121,7 @@ class Streams:
         context = self._context
         if self._draining or not context.fresh():
             raise NotReady("rows are too old to offer commands from")
-        response = web.StreamResponse(headers=frames.HEADERS)
+        response = web.StreamResponse(headers=sse.HEADERS)
         response.force_close()
         chunked = request.version >= (1, 1)
         if chunked:

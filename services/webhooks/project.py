@@ -36,6 +36,7 @@ from services.webhooks.tables import (
 )
 from shared import events, ids
 from shared.events import Event
+from shared.outward import About
 from shared.projector import Projection
 from shared.rows import Rows
 from shared.sql import queries
@@ -121,17 +122,17 @@ def _happened(rows: Rows, seq: int, event: Event) -> None:
         _open(rows, seq, event, endpoint_id, event.type, "event", order)
 
 
-def _about(rows: Rows, event: Event) -> shapes.About:
+def _about(rows: Rows, event: Event) -> About:
     if isinstance(event.data, events.SmsFact):
         message = rows.get(MESSAGE, event.data.message_id)
         if message is not None:
-            return shapes.About(
+            return About(
                 to=message.to_number,
                 client_ref=message.client_ref,
                 campaign_id=message.campaign_id,
                 parts=message.parts,
             )
-    return shapes.About()
+    return About()
 
 
 def _open(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from services.gateway import frames
+from shared import sse
 
 
 def test_a_command_is_one_event_with_its_number() -> None:
@@ -42,4 +43,4 @@ def test_the_other_frames_carry_what_the_protocol_says() -> None:
 
 
 def test_a_chunk_says_its_length() -> None:
-    assert frames.chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+    assert sse.chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
