@@ -1,4 +1,5 @@
-"""Keeps the vault small: forgets answers to repeated requests when their day is over."""
+"""Keeps the vault small: forgets answers to repeated requests when their day is over, and tasks and
+files when their week is."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ from shared.service import Context
 from shared.sql import queries
 
 SWEEP_EVERY_S = 30.0
+FILES_MAX = 20  # at once: each may have hundreds of pieces
 SWEEP_MAX = 5_000  # rows at once: a short transaction; more are due at once again
 
 
 class Sweeper:
-    """Deletes expired idempotency records; on the leading instance only."""
+    """Deletes what has expired; on the leading instance only."""
 
     def __init__(self, context: Context) -> None:
         self._c = context
@@ -29,10 +31,14 @@ class Sweeper:
         left_s = self._due - time.monotonic()
         if left_s > 0:
             return left_s
-        status = await self._c.db.owner.execute(
-            self._sql.forget_answers, self._c.clock.now(), SWEEP_MAX
-        )
-        if status == f"DELETE {SWEEP_MAX}":
+        sql, now, more = self._sql, self._c.clock.now(), False
+        for statement, most in (
+            (sql.forget_answers, SWEEP_MAX),
+            (sql.tasks_forget, SWEEP_MAX),
+            (sql.files_forget, FILES_MAX),
+        ):
+            more |= await self._c.db.owner.execute(statement, now, most) == f"DELETE {most}"
+        if more:
             return 0.0
         self._due = time.monotonic() + SWEEP_EVERY_S
         return SWEEP_EVERY_S

@@ -13,6 +13,8 @@ from services.api.idempotency import Idempotency
 from services.api.operation import Call
 from services.api.reading import Reader
 from services.api.simulator import Simulator
+from services.api.tasks.desk import Desk
+from services.api.tasks.files import Files
 from shared import events as e
 from shared.bus import Wake
 from shared.errors import Conflict, EightMsError, NotReady
@@ -53,6 +55,8 @@ class Api:
         self.workspaces: Hinted[Any] = Hinted(self._workspace)
         self.reader = Reader(self.db, self.sql)
         self.idempotency = Idempotency(self.db, self.sql, context.keys, context.clock)
+        self.files = Files(self.db, self.sql, context.keys, context.clock)
+        self.tasks = Desk(self.db, self.sql)
         self.simulator = Simulator(context.settings.simulator_url)
         self._committed: asyncio.Future[None] | None = None
         self._sending = 0

@@ -66,6 +66,16 @@ CATALOGUE: Mapping[str, Entry] = {
         "Others changed the same thing several times while this request was being decided.",
         "Look at it again and repeat the request.",
     ),
+    "no_result": Entry(
+        404,
+        "The task has no file: it has not ended, or a task of this kind makes none.",
+        "Look at the task until its status is done and result_url is there.",
+    ),
+    "too_many_tasks": Entry(
+        429,
+        "Too many tasks of the workspace have not ended, or too many uploads wait for theirs.",
+        "Wait for one to end, or cancel it.",
+    ),
     "conflict": Entry(409, "The same is being done already.", "Repeat the request in a moment."),
     "body_too_large": Entry(
         413, "The body is larger than 1 MiB.", "Send less at once, for instance fewer messages."

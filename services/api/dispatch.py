@@ -14,9 +14,8 @@ import structlog
 from aiohttp import hdrs, web
 
 from services.api.api import Api, not_found
-from services.api.callers import Caller
 from services.api.idempotency import Answer, Claim, fingerprint, read_key
-from services.api.operation import Call, Operation, Reply
+from services.api.operation import Call, Download, Operation, Reply
 from services.api.shapes.fields import Query
 from services.api.validation import FieldError, field_errors, read_query, refusal
 from shared import ids
@@ -44,16 +43,16 @@ def handler(api: Api, operation: Operation) -> Handler:
     async def serve(request: web.Request) -> web.StreamResponse:
         now = api.clock.now()
         caller = await api.callers.identify(request.headers.get(hdrs.AUTHORIZATION), now)
-        if not caller.may(operation.scope):
-            raise _forbidden(caller, operation)
         path: Mapping[str, str] = request.match_info
+        call = Call(api, operation, caller, path, no_query, None, request[REQUEST_ID], now)
+        if operation.scope is not None:
+            call.insist(operation.scope)
         for name, prefix in operation.ids.items():
             if not ids.is_id(prefix, path[name]):
                 raise not_found()
         if operation.reads_own:
             await api.read_own(caller.workspace_id)
-        raw = await _read(request, operation)
-        call = Call(api, operation, caller, path, no_query, None, request[REQUEST_ID], now)
+        raw = None if operation.receive else await _read(request, operation)
         errors: list[FieldError] = []
         if request.query_string or no_query is None:
             call.query, errors = read_query(operation.query, request.query)
@@ -61,10 +60,15 @@ def handler(api: Api, operation: Operation) -> Handler:
             errors = await _parse(call, raw, errors)
         if errors:
             raise refusal(errors)
+        if operation.receive:
+            raw = await operation.receive(call, request)
         header = request.headers.get(KEY_HEADER) if operation.repeatable else None
         key = None if header is None else read_key(header)
         if key is None or getattr(call.query, "dry_run", False):  # a dry run does nothing twice
-            return _response(operation, await operation.handle(call))
+            reply = await operation.handle(call)
+            if isinstance(reply.data, Download):
+                return await _sent(request, reply.data)
+            return _response(operation, reply)
         return await _once(call, key, request, raw or b"")
 
     return serve
@@ -72,16 +76,6 @@ def handler(api: Api, operation: Operation) -> Handler:
 
 def _required(query: type[Query]) -> bool:
     return any(field.is_required() for field in query.model_fields.values())
-
-
-def _forbidden(caller: Caller, operation: Operation) -> Problem:
-    return Problem(
-        403,
-        "missing_scope",
-        f"This API key lacks the scope {operation.scope}.",
-        required_scope=operation.scope,
-        scopes=sorted(caller.scopes),
-    )
 
 
 async def _read(request: web.Request, operation: Operation) -> bytes | None:
@@ -173,6 +167,34 @@ async def _settle(call: Call, claim: Claim, answer: Answer | None) -> None:
         await desk.settle(call.workspace_id, claim, answer if keep else None)
     except UNREACHABLE as error:
         structlog.get_logger().warning("answer not kept", error=type(error).__name__)
+
+
+async def _sent(request: web.Request, file: Download) -> web.StreamResponse:
+    """The file, piece by piece. What fails before the first piece is answered as ever; after it
+    the connection is cut, so that nobody takes half a file for the whole."""
+    first = await anext(file.content, b"")
+    response = web.StreamResponse(
+        headers={
+            "Content-Disposition": f'attachment; filename="{file.name}"',
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Request-Id": request[REQUEST_ID],
+        }
+    )
+    response.content_type = file.media_type
+    await response.prepare(request)
+    try:
+        await response.write(first)
+        async for piece in file.content:
+            await response.write(piece)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client has gone
+    except Exception:  # noqa: BLE001 - whatever it is, the client must see that the file is not whole
+        structlog.get_logger().exception("download broken off", request_id=request[REQUEST_ID])
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def _response(operation: Operation, reply: Reply) -> web.Response:

@@ -10,7 +10,7 @@ import msgspec
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from services.api.catalogue import CATALOGUE
-from services.api.operation import Operation
+from services.api.operation import Download, Operation
 from services.api.shapes.fields import KINDS, ULID
 from shared.problems import TITLES
 
@@ -26,6 +26,7 @@ TAGS = {
     "Phones": "The phones that send and receive.",
     "Simulated phones": "Phones without a SIM, for trying things out.",
     "Webhooks": "Be told what happens.",
+    "Tasks": "Work that takes long.",
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
 }
@@ -122,7 +123,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "description": f"{operation.description}\n\nNeeds the scope `{operation.scope}`.",
+        "description": f"{operation.description}{_scope(operation)}",
         "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
         "responses": _responses(operation),
     }
@@ -135,6 +136,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "content": {JSON: {"schema": schema}},
         }
     return out
+
+
+def _scope(operation: Operation) -> str:
+    return f"\n\nNeeds the scope `{operation.scope}`." if operation.scope else ""
 
 
 _KEY_PARAMETER = {
@@ -211,6 +216,10 @@ def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[s
         out["description"] = "Done; there is nothing to show."
         return out
     out["description"] = {202: "Accepted.", 201: "Made."}.get(operation.status, "Done.")
+    if response is Download:
+        file = {"schema": {"type": "string", "format": "binary"}}
+        out["content"] = dict.fromkeys(operation.media, file)
+        return out
     (schema,), _ = msgspec.json.schema_components([response], ref_template=REFERENCE + "{name}")
     out["content"] = {JSON: {"schema": schema}}
     return out
@@ -261,7 +270,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     responses: dict[Any, None] = {}
     for op in operations:
         for response in (op.response, *op.also.values()):
-            if response is not None:
+            if response is not None and response is not Download:
                 responses[response] = None
     _, answered = msgspec.json.schema_components(list(responses), ref_template=REFERENCE + "{name}")
     return {**asked["$defs"], **answered, "Problem": _PROBLEM}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
 
 from services.api.callers import Caller
 from services.api.shapes.fields import Body, Query
@@ -14,6 +16,7 @@ from services.api.validation import FieldError
 from shared import events as e
 from shared import ids
 from shared.auth import Scope
+from shared.problems import Problem
 
 if TYPE_CHECKING:
     from services.api.api import Api
@@ -55,6 +58,13 @@ class Call:
             *parts,
         )
 
+    def insist(self, scope: Scope) -> None:
+        """A 403 Problem unless the caller may do what needs ``scope``."""
+        if not self.caller.may(scope):
+            detail = f"This API key lacks the scope {scope}."
+            scopes = sorted(self.caller.scopes)
+            raise Problem(403, "missing_scope", detail, required_scope=scope, scopes=scopes)
+
     def event(self, data: e.Data, *, id: str | None = None) -> e.Event:
         """``data`` as an event of this request; ``id`` if it is named by more than the request."""
         return e.make(
@@ -68,8 +78,17 @@ class Call:
 
 
 @dataclass(slots=True)
+class Download:
+    """A file as an answer: made while it is sent, so that its length does not matter."""
+
+    content: AsyncIterator[bytes]
+    media_type: str
+    name: str
+
+
+@dataclass(slots=True)
 class Reply:
-    """What a handler answers; ``status`` if it is not the operation's own."""
+    """What a handler answers, a ``Download`` too; ``status`` if it is not the operation's own."""
 
     data: Any = None
     status: int | None = None
@@ -77,6 +96,7 @@ class Reply:
 
 
 Handle = Callable[[Call], Awaitable[Reply]]
+Receive = Callable[[Call, web.Request], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -86,14 +106,17 @@ class Operation:
     ``response`` is the type of the answer (None: no content) and ``also`` those of other good
     statuses. ``problems`` are the codes beyond those every operation can answer with. ``further``
     looks at a body that failed validation for what else is wrong with it; ``lenient`` reads a body
-    whose items are judged one by one. ``reads_own``: it shows what was sent just before.
+    whose items are judged one by one. ``receive`` takes a body that is not JSON while it comes in,
+    leaves what it made of it in the call, and returns JSON that two equal bodies have in common.
+    ``reads_own``: it shows what was sent just before. A ``scope`` of None leaves it to the handler
+    to ``insist``. ``response`` is ``Download`` for a file of one of the types in ``media``.
     """
 
     name: str
     method: str
     path: str
     tag: str
-    scope: Scope
+    scope: Scope | None
     handle: Handle
     status: int
     response: Any
@@ -107,6 +130,8 @@ class Operation:
     ids: Mapping[str, str] = field(default_factory=dict)
     further: Callable[[Call, Any, frozenset[str]], Awaitable[list[FieldError]]] | None = None
     lenient: Callable[[bytes], Any] | None = None
+    receive: Receive | None = None
+    media: Sequence[str] = ("application/octet-stream",)
     paged: bool = False
     located: bool = False
     reads_own: bool = True

@@ -12,6 +12,7 @@ from services.api.routes import (
     phones,
     simulated,
     sms,
+    tasks,
     webhooks,
 )
 
@@ -23,5 +24,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *simulated.OPERATIONS,
     *phones.OPERATIONS,
     *webhooks.OPERATIONS,
+    *tasks.OPERATIONS,
     *account.OPERATIONS,
 )

@@ -12,6 +12,8 @@ from services.api.act import Sweeper
 from services.api.api import Api
 from services.api.operations import OPERATIONS
 from services.api.routes.site import Site
+from services.api.tasks.clerk import Clerk
+from services.api.tasks.kinds import KINDS
 from shared.service import Context
 from shared.worker import Actor
 
@@ -30,7 +32,7 @@ def routes(app: web.Application, context: Context) -> None:
 
 def actors(context: Context) -> Sequence[Actor]:
     """What only the leading instance does."""
-    return [Sweeper(context)]
+    return [Sweeper(context), Clerk(context.extra[API], KINDS)]
 
 
 async def start(context: Context) -> None:

@@ -21,7 +21,7 @@ OWN: dict[str, set[str]] = {
     "api": {
         "api", "callers", "catalogue", "dispatch", "gather", "hinted", "idempotency", "live",
         "openapi", "operation", "operations", "page", "paging", "reading", "search", "serve",
-        "shapes", "simulator", "validation", "words",
+        "shapes", "simulator", "tasks", "validation", "words",
     },
     "gateway": {
         "codes", "credentials", "entries", "facts", "frames", "instance", "journal", "pairing",
