@@ -123,6 +123,11 @@ def sms_data(data: events.SmsFact, about: About) -> SmsData:
 
 
 def _reply(data: events.ReplyReceived, _: About) -> ReplyData:
+    return reply_data(data, data.body)
+
+
+def reply_data(data: events.ReplyReceived, body: str) -> ReplyData:
+    """A reply with its text as it is kept."""
     return ReplyData(
         message_id=data.message_id,
         contact_id=data.contact_id,
@@ -131,7 +136,7 @@ def _reply(data: events.ReplyReceived, _: About) -> ReplyData:
         kind=data.sender_kind,
         phone_id=data.phone_id,
         subscription_id=data.subscription_id,
-        body=data.body,
+        body=body,
         parts=data.parts,
         received_at=data.received_at,
         verdict=data.verdict,

@@ -38,6 +38,7 @@ HEARTBEAT_S = 5
 SILENCE_S = 12.0  # neither event nor heartbeat for so long: make the consumer anew
 INACTIVE_S = 60  # the server forgets an abandoned consumer after this
 RETRY_S = 0.2
+PICK_TIMEOUT_S = 5.0
 SIFT_ABOVE = 2000  # events behind: fewer are there in a second whichever way they are read
 SIFT_SHARE = 10  # the whole stream comes so many times faster than what is filtered out of it
 NEAR_END = 1000  # events of any kind: from here on the filters are cheap
@@ -145,6 +146,76 @@ async def history(
             if not batch.pending or (until and batch.records and batch.records[-1].seq >= until):
                 break
     return out
+
+
+async def pick(log: Log, stream: str, seqs: Sequence[int]) -> dict[int, bytes]:
+    """The events with these sequences, all asked for at once; without those that were erased.
+
+    LogUnavailable when the answers do not come in time.
+    """
+    found: dict[int, bytes] = {}
+    missing: list[int] = []
+    inbox, done = log.nc.new_inbox(), asyncio.Event()
+
+    def received(subject: bytes, _: bytes, headers: bytes, payload: bytes) -> None:
+        seq = int(subject.rpartition(b".")[2])
+        if wire.status(headers)[0]:
+            missing.append(seq)
+        else:
+            found[seq] = payload
+        if len(found) + len(missing) == len(seqs):
+            done.set()
+
+    if not seqs:
+        return found
+    sub = await log.tap(f"{inbox}.*", received)
+    try:
+        log.nc.put([_ask_for(stream, seq, f"{inbox}.{seq}") for seq in seqs])
+        async with asyncio.timeout(PICK_TIMEOUT_S):
+            await done.wait()
+    except TimeoutError:
+        raise LogUnavailable("the log did not show what was asked for") from None
+    finally:
+        await log.unsubscribe(sub)
+    for seq in missing:  # a replica that is behind has not got it yet: the leader knows
+        with contextlib.suppress(NotInLog):
+            found[seq] = await _from_leader(log, stream, seq)
+    return found
+
+
+class NotInLog(LogUnavailable):
+    """It was erased, or never was."""
+
+
+def _ask_for(stream: str, seq: int, reply: str) -> bytes:
+    return wire.plain(f"$JS.API.DIRECT.GET.{stream}", reply, b'{"seq":%d}' % seq)
+
+
+async def _from_leader(log: Log, stream: str, seq: int) -> bytes:
+    asked = msgspec.json.encode({"seq": seq})
+    reply = await log.request(f"$JS.API.STREAM.MSG.GET.{stream}", asked, PICK_TIMEOUT_S)
+    answer = _decode_stored(reply.data)
+    if answer.message is not None:
+        return answer.message.data
+    if answer.error is not None and answer.error.code == 404:
+        raise NotInLog(f"{seq} is not in the log")
+    raise LogUnavailable("the log did not show what was asked for")
+
+
+class _Message(Struct):
+    data: bytes = b""  # base64, as msgspec reads bytes
+
+
+class _Error(Struct):
+    code: int = 0
+
+
+class _Stored(Struct):
+    message: _Message | None = None
+    error: _Error | None = None
+
+
+_decode_stored = msgspec.json.Decoder(_Stored).decode
 
 
 class _Cursor:

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes, and as chunks of HTTP, for who writes to the transport itself. Pure.
+"""Server-sent events as bytes, and as chunks of HTTP, for who writes to the transport itself.
 
 aiohttp wants a coroutine for every write; a stream that says something now and then to thousands
 has no time for that.
@@ -6,6 +6,12 @@ has no time for that.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+UNACKED_MS = 45_000  # TCP gives up a reader that is gone after this: three pings
 HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
@@ -22,3 +28,10 @@ def frame(event: str, data: bytes, id: str = "") -> bytes:
 def chunk(data: bytes) -> bytes:
     """``data`` as one chunk of HTTP/1.1 chunked transfer coding (RFC 9112, 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def give_up_early(transport: asyncio.Transport) -> None:
+    """Who lost their network says no goodbye: do not retransmit to them for 15 minutes."""
+    sock: Any = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKED_MS)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from services.api.callers import Callers
 from services.api.hinted import Hinted
 from services.api.idempotency import Idempotency
+from services.api.live import Live
 from services.api.operation import Call
 from services.api.reading import Reader
 from services.api.simulator import Simulator
@@ -58,6 +59,7 @@ class Api:
         self.files = Files(self.db, self.sql, context.keys, context.clock)
         self.tasks = Desk(self.db, self.sql)
         self.simulator = Simulator(context.settings.simulator_url)
+        self.live = Live(self)
         self._committed: asyncio.Future[None] | None = None
         self._sending = 0
         self._sent: dict[
@@ -72,9 +74,11 @@ class Api:
     async def start(self) -> None:
         """Begin what runs beside the requests."""
         self._saving = asyncio.create_task(self._save_uses())
+        self.live.start()
 
     async def stop(self) -> None:
         """End it, and write down what is only in memory."""
+        await self.live.stop()
         if self._saving is not None:
             self._saving.cancel()
             await asyncio.gather(self._saving, return_exceptions=True)

@@ -98,6 +98,11 @@ CATALOGUE: Mapping[str, Entry] = {
         "The Idempotency-Key was used before, with another request.",
         "Use a new key for every new request, and the same only to repeat one unchanged.",
     ),
+    "too_many_streams": Entry(
+        429,
+        "The workspace, or this server, has as many event streams open as it may.",
+        "One stream serves any number of types: share it, or pull from /v1/events.",
+    ),
     "missing": Entry(422, "A required field is missing.", _FIELD),
     "too_long": Entry(422, "A text or a list is longer than allowed.", _FIELD),
     "too_short": Entry(422, "A text or a list is shorter than allowed.", _FIELD),

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 
 from services.api.api import Api, not_found
 from services.api.idempotency import Answer, Claim, fingerprint, read_key
-from services.api.operation import Call, Download, Operation, Reply
+from services.api.operation import Call, Download, Operation, Reply, Streamed
 from services.api.shapes.fields import Query
 from services.api.validation import FieldError, field_errors, read_query, refusal
 from shared import ids
@@ -66,7 +66,7 @@ def handler(api: Api, operation: Operation) -> Handler:
         key = None if header is None else read_key(header)
         if key is None or getattr(call.query, "dry_run", False):  # a dry run does nothing twice
             reply = await operation.handle(call)
-            if isinstance(reply.data, Download):
+            if isinstance(reply.data, Download | Streamed):
                 return await _sent(request, reply.data)
             return _response(operation, reply)
         return await _once(call, key, request, raw or b"")
@@ -169,9 +169,11 @@ async def _settle(call: Call, claim: Claim, answer: Answer | None) -> None:
         structlog.get_logger().warning("answer not kept", error=type(error).__name__)
 
 
-async def _sent(request: web.Request, file: Download) -> web.StreamResponse:
-    """The file, piece by piece. What fails before the first piece is answered as ever; after it
-    the connection is cut, so that nobody takes half a file for the whole."""
+async def _sent(request: web.Request, file: Download | Streamed) -> web.StreamResponse:
+    """What sees to itself; or a file, piece by piece. What fails before the first piece is answered
+    as ever; after it the connection is cut, so that nobody takes half a file for the whole."""
+    if isinstance(file, Streamed):
+        return await file.run(request)
     first = await anext(file.content, b"")
     response = web.StreamResponse(
         headers={

@@ -10,7 +10,7 @@ import msgspec
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from services.api.catalogue import CATALOGUE
-from services.api.operation import Download, Operation
+from services.api.operation import Download, Operation, Streamed
 from services.api.shapes.fields import KINDS, ULID
 from shared.problems import TITLES
 
@@ -18,6 +18,7 @@ VERSION = "1.0.0"
 REFERENCE = "#/components/schemas/"
 _PAGE = re.compile(r"\bPage_(\w+)_\b")
 JSON, PROBLEM = "application/json", "application/problem+json"
+EVENT_STREAM = "text/event-stream"
 
 TAGS = {
     "Messages": "Send texts, and see what became of them.",
@@ -27,6 +28,7 @@ TAGS = {
     "Simulated phones": "Phones without a SIM, for trying things out.",
     "Webhooks": "Be told what happens.",
     "Tasks": "Work that takes long.",
+    "Events": "Everything that happens, to pull or as it happens; and who did what.",
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
 }
@@ -220,6 +222,9 @@ def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[s
         file = {"schema": {"type": "string", "format": "binary"}}
         out["content"] = dict.fromkeys(operation.media, file)
         return out
+    if response is Streamed:
+        out["content"] = {EVENT_STREAM: {"schema": {"type": "string"}}}
+        return out
     (schema,), _ = msgspec.json.schema_components([response], ref_template=REFERENCE + "{name}")
     out["content"] = {JSON: {"schema": schema}}
     return out
@@ -270,7 +275,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     responses: dict[Any, None] = {}
     for op in operations:
         for response in (op.response, *op.also.values()):
-            if response is not None and response is not Download:
+            if response not in (None, Download, Streamed):
                 responses[response] = None
     _, answered = msgspec.json.schema_components(list(responses), ref_template=REFERENCE + "{name}")
     return {**asked["$defs"], **answered, "Problem": _PROBLEM}

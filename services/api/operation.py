@@ -77,6 +77,13 @@ class Call:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What a handler answers that goes on by itself: ``run`` has the request and sees to it all."""
+
+    run: Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 @dataclass(slots=True)
 class Download:
     """A file as an answer: made while it is sent, so that its length does not matter."""
@@ -109,7 +116,8 @@ class Operation:
     whose items are judged one by one. ``receive`` takes a body that is not JSON while it comes in,
     leaves what it made of it in the call, and returns JSON that two equal bodies have in common.
     ``reads_own``: it shows what was sent just before. A ``scope`` of None leaves it to the handler
-    to ``insist``. ``response`` is ``Download`` for a file of one of the types in ``media``.
+    to ``insist``. ``response`` is ``Download`` for a file of one of the types in ``media``,
+    ``Streamed`` for server-sent events.
     """
 
     name: str

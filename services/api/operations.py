@@ -8,6 +8,7 @@ from services.api.routes import (
     account,
     contacts,
     conversations,
+    events,
     messages,
     phones,
     simulated,
@@ -25,5 +26,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *phones.OPERATIONS,
     *webhooks.OPERATIONS,
     *tasks.OPERATIONS,
+    *events.OPERATIONS,
     *account.OPERATIONS,
 )

@@ -14,8 +14,6 @@ aiohttp would want a coroutine per write (sse.chunk is what it does in between).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -39,7 +37,6 @@ PHONES_AT_ONCE = 1000  # in one lookup
 STALLED_BYTES = 64 * 1024  # a phone that has so much to read yet is written nothing more
 STALLED_S = 30.0  # and is let go after this: it will come back and be offered everything again
 TICK_S = 0.25  # the timer; pings are spread over the ticks of an interval
-UNACKED_MS = 45_000  # TCP gives up a phone that is gone after this: its own read timeout
 RETRY_S = 0.25
 TAKEN = "gateway.streams"  # the announcement that a phone has its stream at another instance
 
@@ -134,7 +131,7 @@ class Streams:
         transport = request.transport
         if transport is None:  # the phone is gone again
             return response
-        _give_up_early(transport)
+        sse.give_up_early(transport)
         stream = Stream(
             holder,
             transport,
@@ -331,10 +328,3 @@ def _frame_of(row: Any, now: datetime) -> bytes:
         subscription_id=row["subscription_id"],
         expires_at=row["expires_at"],
     )
-
-
-def _give_up_early(transport: asyncio.Transport) -> None:
-    """A phone that lost its network says no goodbye: do not retransmit to it for 15 minutes."""
-    sock: Any = transport.get_extra_info("socket")
-    with contextlib.suppress(OSError, AttributeError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKED_MS)

@@ -5,7 +5,7 @@ tables.py has the rows; one module per entity has a function per event type, lis
 
 from __future__ import annotations
 
-from services.api.project import account, contact, message, phone, webhook
+from services.api.project import account, audit, contact, message, phone, webhook
 from services.api.project.tables import TABLES
 from shared import events as e
 from shared.projector import Projection
@@ -44,6 +44,7 @@ APPLY = {
 def apply(rows: Rows, seq: int, event: e.Event) -> None:
     """One event into rows. KeyError for a type that FILTERS lets in and nobody handles."""
     APPLY[type(event.data)](rows, seq, event, event.data)
+    audit.note(rows, seq, event)
 
 
 # Under load, rows may be this late if nobody is about to read them: readers do not wait for it.

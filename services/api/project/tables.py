@@ -200,6 +200,20 @@ class Attempt(Struct, omit_defaults=True):
     next_at: datetime | None = None
 
 
+class Audit(Struct, omit_defaults=True):
+    """Something that happened besides texts; ``listed`` if somebody did it (project/audit.py)."""
+
+    workspace_id: str
+    seq: int
+    at: datetime
+    type: str
+    target: str
+    actor_kind: str
+    actor_id: str
+    listed: bool
+    cause: str | None = None
+
+
 def _of_workspace(event: Event) -> tuple[tuple[str, ...], ...]:
     """Only events about the workspace itself need its row, though every event names one."""
     return ((event.workspace_id,),) if isinstance(event.data, WorkspaceState) else ()
@@ -215,6 +229,7 @@ MESSAGE = Table("message", Message, by=("message_id",))
 TIMELINE = Table("timeline", Timeline, ("message_id", "seq"), insert_only=True)
 ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
 ATTEMPT = Table("attempt", Attempt, insert_only=True)
+AUDIT = Table("audit", Audit, ("workspace_id", "seq"), insert_only=True)
 
 TABLES = (
     WORKSPACE,
@@ -227,4 +242,5 @@ TABLES = (
     TIMELINE,
     ENDPOINT,
     ATTEMPT,
+    AUDIT,
 )
