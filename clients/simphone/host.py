@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
-
 from clients.simphone import storage
 from clients.simphone.carrier import Carrier
 from clients.simphone.control import SOCKET_NAME, ControlServer
@@ -26,11 +24,12 @@ from clients.simphone.errors import (
     StateDirUnusable,
     UnknownPhone,
 )
+from clients.simphone.http import Wires
 from clients.simphone.journal import Journal
 from clients.simphone.pairing import take_pairing
 from clients.simphone.phone import Phone
 from clients.simphone.protocol import READ_TIMEOUT_S, Sim, parse_pairing_link
-from clients.simphone.stream import CONNECT_TIMEOUT_S, CONNECTS_AT_ONCE, Streams
+from clients.simphone.stream import CONNECTS_AT_ONCE, Streams
 from clients.simphone.surroundings import Counters, OnFrame, OnStep, Surroundings, utc_now
 from clients.simphone.uplink import FLUSH_MS, Uplink
 
@@ -116,19 +115,17 @@ class SimHost:
             on_step=on_step,
             counters=self.counters,
         )
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"User-Agent": "8ms-simphone/1", "Accept-Encoding": "identity"},
-        )
-        self._uplink = Uplink(self._session, self._around, flush_ms=self._flush_ms, rng=self._rng)
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._read_timeout_s
-        )
+        self._wires = Wires(loop)
+        self._uplink = Uplink(self._wires, self._around, flush_ms=self._flush_ms, rng=self._rng)
         gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
         self._streams = Streams(
-            self._session, self._uplink, self._around, gate, timeout, self._rng, self._pause
+            self._wires,
+            self._uplink,
+            self._around,
+            gate,
+            self._read_timeout_s,
+            self._rng,
+            self._pause,
         )
         for one in stored:
             self._host(one)
@@ -166,8 +163,8 @@ class SimHost:
         await self._journal.settle()
         await self._uplink.drain(max(0.0, deadline - self._around.loop.time()))
         self._around.closed = True
-        await self._uplink.stop()
-        await self._session.close()
+        self._uplink.stop()
+        await self._wires.close()
         await self._journal.close()
         self._unlock()
 
@@ -192,7 +189,7 @@ class SimHost:
         device_id = await self._take_device(device_id)
         try:
             answer = await take_pairing(
-                self._session, link, device_id, self._sims, rng=self._rng, pause=self._pause
+                self._wires, link, device_id, self._sims, rng=self._rng, pause=self._pause
             )
             await self._release(answer.phone_id)
             save = partial(

@@ -4,10 +4,9 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-import aiohttp
-
 from clients.simphone import protocol
 from clients.simphone.errors import GatewayUnreachable, PairingRefused
+from clients.simphone.http import Target, Unusable, Wires, with_body
 from clients.simphone.protocol import Paired, PairingLink, Problem, Sim
 
 TRIES = 5
@@ -19,7 +18,7 @@ REFUSED = (
 
 
 async def take_pairing(
-    session: aiohttp.ClientSession,
+    wires: Wires,
     link: PairingLink,
     device_id: str,
     sims: list[Sim],
@@ -45,26 +44,31 @@ async def take_pairing(
         },
         "sims": sims,
     }
+    try:
+        target = Target.of(f"{link.endpoint}/phone/v1/pair")
+    except Unusable:
+        raise GatewayUnreachable("The pairing link names no gateway.") from None
+    head = target.head("POST", {"Content-Type": "application/json"})
+    request = with_body(head, protocol.encode(body))
     for attempt in range(TRIES):
         retry_after_s = None
-        try:
-            async with session.post(
-                f"{link.endpoint}/phone/v1/pair",
-                data=protocol.encode(body),
-                headers={"Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-                allow_redirects=False,
-            ) as response:
-                raw = await response.read()
-                if response.status != 503:
-                    return _answer(response.status, raw)
-                wait = response.headers.get("Retry-After")
-                retry_after_s = protocol.parse_retry_after(wait, datetime.now(UTC))
-        except (aiohttp.ClientError, OSError):
-            pass
+        answer = await wires.answer(target.origin, request, TIMEOUT_S)
+        if answer is not None:
+            if answer.status != 503:
+                return _usable(_answer(answer.status, answer.body), link)
+            retry_after_s = protocol.parse_retry_after(answer.retry_after, datetime.now(UTC))
         if attempt + 1 < TRIES:
             await pause(protocol.backoff_s(attempt + 1, retry_after_s, rng))
     raise GatewayUnreachable("The gateway named in the pairing link does not answer.")
+
+
+def _usable(paired: Paired, link: PairingLink) -> Paired:
+    try:
+        stream = Target.of(protocol.stream_address(link.endpoint, paired.stream_url))
+        stream.head("GET", {"Authorization": paired.credential})
+    except Unusable as error:
+        raise GatewayUnreachable(f"The gateway's answer has {error}.") from None
+    return paired
 
 
 def _answer(status: int, raw: bytes) -> Paired:

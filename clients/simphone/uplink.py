@@ -15,11 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
+from functools import partial
 
-import aiohttp
-from yarl import URL
-
-from clients.simphone import protocol
+from clients.simphone import http, protocol
 from clients.simphone.phone import Phone
 from clients.simphone.surroundings import Surroundings
 
@@ -28,6 +26,7 @@ log = logging.getLogger("simphone")
 FLUSH_MS = 40.0  # twice what a text takes from its frame to its receipt, without a carrier's delay
 CALLS_AT_ONCE = 256  # enough to hide a slow gateway, few enough to leave it connections
 CALL_TIMEOUT_S = 30.0  # a gateway that has not answered by then has not stored anything useful
+DRAIN_STEP_S = 0.01
 
 
 class State(Enum):
@@ -44,8 +43,8 @@ class Lane:
     when what gathers goes up, by the loop's clock."""
 
     phone: Phone
-    url: URL
-    headers: dict[str, str]
+    origin: http.Origin
+    head: bytes  # of its calls
     state: State = State.IDLE
     due_s: float = 0.0
     attempt: int = 0
@@ -89,31 +88,27 @@ class Uplink:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        wires: http.Wires,
         around: Surroundings,
         *,
         flush_ms: float,
         rng: random.Random,
     ) -> None:
-        self._session, self._around, self._rng = session, around, rng
+        self._wires, self._around, self._rng = wires, around, rng
         self._flush_s = flush_ms / 1000
         self._lanes: dict[str, Lane] = {}
         self._gathering: deque[tuple[float, Lane]] = deque()  # by the time they are due
         self._ready: deque[Lane] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._urls: dict[str, URL] = {}
-        self._timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
+        self._calls = 0  # under way
 
     def open(self, phone: Phone) -> None:
         """Begin to serve a phone, with the credential it has now."""
-        url = self._urls.get(phone.endpoint)
-        if url is None:
-            url = self._urls[phone.endpoint] = URL(phone.endpoint + "/phone/v1/journal")
+        target = http.Target.of(phone.endpoint + "/phone/v1/journal")
         headers = {
             "Authorization": f"Bearer {phone.credential}",
             "Content-Type": "application/json",
         }
-        self._lanes[phone.phone_id] = Lane(phone, url, headers)
+        self._lanes[phone.phone_id] = Lane(phone, target.origin, target.head("POST", headers))
 
     def close(self, phone: Phone) -> None:
         """Stop serving a phone. What it has not told yet stays in its journal."""
@@ -148,17 +143,14 @@ class Uplink:
         deadline = self._around.loop.time() + timeout_s
         self._flush_s = 0.0
         self._release(float("inf"))
-        while self._tasks and (left_s := deadline - self._around.loop.time()) > 0:
-            await asyncio.wait(self._tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        while self._calls and self._around.loop.time() < deadline:
+            await asyncio.sleep(DRAIN_STEP_S)
             self._release(float("inf"))
 
-    async def stop(self) -> None:
-        """Abandon all calls."""
+    def stop(self) -> None:
+        """Give up all calls."""
         for lane in list(self._lanes.values()):
             self.close(lane.phone)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _gather(self, lane: Lane) -> None:
         """Call when what comes within `flush_ms` has come."""
@@ -189,64 +181,70 @@ class Uplink:
         self._pump()
 
     def _pump(self) -> None:
-        while self._ready and len(self._tasks) < CALLS_AT_ONCE:
+        while self._ready and self._calls < CALLS_AT_ONCE:
             lane = self._ready.popleft()
             if self._lanes.get(lane.phone.phone_id) is lane:
-                lane.state = State.CALLING
-                task = self._around.loop.create_task(self._call(lane))
-                self._tasks.add(task)
-                task.add_done_callback(self._called)
+                self._call(lane)
 
-    def _called(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._around.journal.broken(error)
-        self._pump()
-
-    async def _call(self, lane: Lane) -> None:
+    def _call(self, lane: Lane) -> None:
         phone, hello = lane.phone, lane.hello
         call = next_call(phone, self._around.now())
         if call is None and hello is None:
             lane.state = State.IDLE
             return
+        lane.state = State.CALLING
         inventory = phone.inventory() if hello is not None else None
         body = protocol.encode_call(inventory, call.entries if call else [])
         self._around.counters.journal_calls += 1
-        status, retry_after_s, ack = await self._post(lane, body)
-        if self._lanes.get(phone.phone_id) is not lane:
-            return  # unpaired, or in airplane mode since: it asks again when it is back
-        if status in protocol.UNPAIRED_STATUSES:
-            self._around.dismiss(phone)
-        elif ack is None:
-            if status is not None and status < 500:
-                log.warning("phone %s: journal call answered %d", phone.phone_id, status)
-            self._retry(lane, retry_after_s)
-        else:
+        self._calls += 1
+        then = partial(self._answered, lane, call, hello)
+        request = http.Call(http.with_body(lane.head, body), then)
+        self._wires.call(lane.origin, request, CALL_TIMEOUT_S)
+
+    def _answered(
+        self,
+        lane: Lane,
+        call: Call | None,
+        hello: asyncio.Future[None] | None,
+        answer: http.Answer | None,
+    ) -> None:
+        self._calls -= 1
+        try:
+            if self._lanes.get(lane.phone.phone_id) is lane:
+                self._act(lane, call, hello, answer)
+            # else unpaired, or in airplane mode since: it asks again when it is back
+            self._pump()
+        except Exception as error:  # noqa: BLE001 - the process ends, as after any lost step
+            self._around.journal.broken(error)
+
+    def _act(
+        self,
+        lane: Lane,
+        call: Call | None,
+        hello: asyncio.Future[None] | None,
+        answer: http.Answer | None,
+    ) -> None:
+        if answer is None:
+            self._retry(lane, None)
+        elif answer.status == 200:
+            try:
+                ack = protocol.decode(answer.body, protocol.Ack)
+            except protocol.Malformed:
+                self._retry(lane, None)
+                return
             if hello is not None:
                 lane.hello = None
                 if not hello.done():
                     hello.set_result(None)
             self._take(lane, call, ack)
-
-    async def _post(
-        self, lane: Lane, body: bytes
-    ) -> tuple[int | None, float | None, protocol.Ack | None]:
-        """Status (None: no answer), seconds of Retry-After, and the answer if it is one."""
-        try:
-            async with self._session.post(
-                lane.url,
-                data=body,
-                headers=lane.headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as response:
-                raw = await response.read()
-                if response.status == 200:
-                    return 200, None, protocol.decode(raw, protocol.Ack)
-                wait = response.headers.get("Retry-After")
-                return response.status, protocol.parse_retry_after(wait, datetime.now(UTC)), None
-        except (aiohttp.ClientError, OSError, protocol.Malformed):
-            return None, None, None
+        elif answer.status in protocol.UNPAIRED_STATUSES:
+            self._around.dismiss(lane.phone)
+        else:
+            if answer.status < 500:
+                log.warning(
+                    "phone %s: journal call answered %d", lane.phone.phone_id, answer.status
+                )
+            self._retry(lane, protocol.parse_retry_after(answer.retry_after, datetime.now(UTC)))
 
     def _take(self, lane: Lane, call: Call | None, ack: protocol.Ack) -> None:
         phone = lane.phone
