@@ -69,6 +69,7 @@ _GSM_BASIC = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _GSM_EXTENDED = frozenset("^{}\\[]~|€\f")
+_PLAIN = re.compile(f"[{re.escape(''.join(sorted(_GSM_BASIC)))}]*")  # a septet a character
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,8 @@ def part_count(body: str) -> int:
 
     A two-septet character and a surrogate pair are never split, as design/policy.md has it.
     """
+    if _PLAIN.fullmatch(body):
+        return 1 if len(body) <= 160 else -(-len(body) // 153)
     if all(c in _GSM_BASIC or c in _GSM_EXTENDED for c in body):
         sizes, single, joined = [2 if c in _GSM_EXTENDED else 1 for c in body], 160, 153
     else:

@@ -21,7 +21,7 @@ from clients.simphone.errors import StorageFailed
 log = logging.getLogger("simphone")
 
 CANNOT_WRITE = "phones.db cannot be written, or a step that follows a write failed."
-COMMIT_EVERY_S = 0.005  # at most so often: a step of a text can wait for those of other phones
+COMMIT_EVERY_S = 0.008  # at most so often: a step of a text can wait for those of other phones
 JOIN_TIMEOUT_S = 30.0  # a disk that takes longer to write one batch has failed
 
 
@@ -120,7 +120,8 @@ class Journal:
         self._batch.entries.append((owner, seq, entry, command_id))
         if entry is not None:
             self.put("journal", (owner.phone_id, seq, command_id, entry.decode()))
-        self.touch(owner)
+        else:
+            self.touch(owner)
 
     def after(self, callback: Callable[..., None], *args: Any) -> None:
         """Call back on the event loop once everything put so far is durable."""

@@ -292,7 +292,7 @@ class Phone:
         else:
             outcome = self._around.carrier.outcome(held.to, held.body)
         digest = hashlib.sha256(held.body.encode()).hexdigest()
-        at = protocol.rfc3339(self._around.now())
+        at = self._around.now()
         self._around.journal.put(
             "radio", (self.phone_id, held.command_id, held.message_id, held.to, digest, at)
         )
@@ -381,7 +381,7 @@ class Phone:
         around.counters.received += 1
         provider_id, around.next_provider_id = around.next_provider_id, around.next_provider_id + 1
         sim = subscription_id if subscription_id is not None else self.sims[0].subscription_id
-        at = protocol.rfc3339(around.now())
+        at = around.now()
         around.journal.put("inbox", (provider_id, self.phone_id, sender, body, sim, at))
         self._write(
             "received",

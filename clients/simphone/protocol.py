@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -222,14 +222,9 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     return min(max(wait_s, 0.0), RETRY_AFTER_CAP_S)
 
 
-def rfc3339(now: datetime) -> str:
-    """UTC with milliseconds, as the journal writes times."""
-    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def encode_entry(seq: int, now: datetime, kind: str, fields: dict[str, Any]) -> bytes:
-    """One journal entry as it travels."""
-    return encode({"seq": seq, "at": rfc3339(now), "type": kind, **fields})
+    """One journal entry as it travels; a time in UTC becomes RFC 3339 with a Z."""
+    return encode({"seq": seq, "at": now, "type": kind, **fields})
 
 
 def encode_call(inventory: dict[str, Any] | None, entries: list[bytes]) -> bytes:

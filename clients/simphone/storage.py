@@ -29,8 +29,9 @@ CREATE TABLE device (
     phone_id  TEXT UNIQUE
 ) WITHOUT ROWID;
 
--- credential NULL: unpaired. next_seq is durable for heartbeats too, which have no journal row:
--- a number above acked_seq and below next_seq without a row is a heartbeat, made anew when sent.
+-- credential NULL: unpaired. next_seq is past every heartbeat, which has no journal row: a number
+-- above acked_seq and below next_seq without a row is a heartbeat, made anew when sent. It may be
+-- behind the newest journal row (see load).
 CREATE TABLE phone (
     phone_id      TEXT PRIMARY KEY,
     device_id     TEXT NOT NULL UNIQUE,
@@ -73,7 +74,6 @@ CREATE TABLE command (
 );
 CREATE INDEX command_open ON command (phone_id)
     WHERE state IN ('accepted', 'submitted', 'awaiting_receipt');
-CREATE INDEX command_of_phone ON command (phone_id);
 
 -- Texts that arrived.
 CREATE TABLE inbox (
@@ -298,6 +298,7 @@ def load(db: sqlite3.Connection, phones: tuple[str, str] = ALL) -> Iterator[Stor
         (phone_id, device_id, label, endpoint, stream_url, credential, config, sims) = row[:8]
         (next_seq, acked_seq, last_event_id, online, battery, charging) = row[8:]
         known = facts.get(phone_id, {})
+        next_seq = max(next_seq, max(known, default=0) + 1)
         unacked = range(acked_seq + 1, next_seq)
         yield StoredPhone(
             phone_id=phone_id,

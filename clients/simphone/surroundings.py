@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clients.simphone import storage
 from clients.simphone.carrier import Carrier, part_count
 from clients.simphone.journal import Journal
-from clients.simphone.protocol import SendCommand, rfc3339
+from clients.simphone.protocol import SendCommand
 
 if TYPE_CHECKING:
     from clients.simphone.phone import Phone
@@ -122,9 +122,9 @@ class Held:
             self.to,
             self.body,
             self.subscription_id,
-            self.expires_at.isoformat() if self.expires_at else None,
+            self.expires_at,
             self.state,
-            rfc3339(now),
+            now,
         )
 
 

@@ -23,7 +23,7 @@ from clients.simphone.surroundings import Surroundings
 
 log = logging.getLogger("simphone")
 
-FLUSH_MS = 40.0  # twice what a text takes from its frame to its receipt, without a carrier's delay
+FLUSH_MS = 50.0  # longer than a text takes to its receipt, where the carrier takes no time
 CALLS_AT_ONCE = 256  # enough to hide a slow gateway, few enough to leave it connections
 CALL_TIMEOUT_S = 30.0  # a gateway that has not answered by then has not stored anything useful
 DRAIN_STEP_S = 0.01

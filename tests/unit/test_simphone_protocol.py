@@ -179,7 +179,7 @@ def test_a_call_is_valid_json_with_and_without_inventory():
     assert call["inventory"] == {"journal_head": 8}
     assert call["entries"][0] == {
         "seq": 7,
-        "at": "2030-01-02T04:04:05.678Z",
+        "at": "2030-01-02T04:04:05.678000Z",
         "type": "accepted",
         "command_id": "cmd_1",
     }
