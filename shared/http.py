@@ -37,6 +37,8 @@ class Frame:
     metrics: Metrics
     problem_base: str  # where pages of problem types are served
     ready: Callable[[], dict[str, Any]]  # {"ready": bool, "why": str, …}
+    answered: Callable[[web.Request, web.StreamResponse, float], None] | None = None
+    """Told of every request, its answer and the seconds it took."""
 
 
 FRAME = web.AppKey("FRAME", Frame)
@@ -90,11 +92,14 @@ async def _frame(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["X-Request-Id"] = request_id
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "unmatched"
-    metrics = request.app[FRAME].metrics
+    frame, seconds = request.app[FRAME], time.perf_counter() - started
+    metrics = frame.metrics
     metrics.count(
         "http_requests_total", "Requests answered", route=route, status=str(response.status)
     )
-    metrics.observe("http_seconds", "Time to answer", time.perf_counter() - started, route=route)
+    metrics.observe("http_seconds", "Time to answer", seconds, route=route)
+    if frame.answered is not None:
+        frame.answered(request, response, seconds)
     return response
 
 

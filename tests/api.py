@@ -107,9 +107,10 @@ class ApiWorld:
         *,
         instances: int = 1,
         simulator_url: str = "",
+        **settings: Any,
     ) -> None:
         self.database_url, self.nats = database_url, nats_server
-        self.simulator_url = simulator_url
+        self.simulator_url, self.settings = simulator_url, settings
         self.count = instances
         self.clock = FakeClock()
         self.keys = KeyRing.parse(KeyRing.generate_key())
@@ -180,6 +181,7 @@ class ApiWorld:
             secret_key="",
             public_url=PUBLIC_URL,
             simulator_url=self.simulator_url,
+            **self.settings,
         )
         metrics = Metrics("api")
         context = Context(settings, log, bus, db, projector, self.keys, metrics, self.clock)
@@ -459,6 +461,16 @@ FAKES: Mapping[tuple[str, str], Callable[[ApiWorld], Callable[[dict[str, Any]], 
     ("scheduler", "explain"): _always({"waiting": None}),
     ("scheduler", "preview"): _preview,
     ("scheduler", "phones"): _phones,
+    ("scheduler", "limits"): _always(
+        {
+            "min_gap_s": 240.0,
+            "daily_cap": 200,
+            "warmup": [{"days": 7, "cap": 50}],
+            "parts_per_minute": 24,
+            "attempts": 3,
+            "message_ttl_s": 259200,
+        }
+    ),
     ("scheduler", "loosenings"): _loosenings,
     ("gateway", "open_pairing"): _open_pairing,
     ("gateway", "pairing"): _pairing,

@@ -1,9 +1,10 @@
-"""Keeps the vault small: forgets answers to repeated requests when their day is over, and tasks and
-files when their week is."""
+"""Keeps the vault small: forgets answers to repeated requests when their day is over, tasks and
+files when their week is, and the request log after some days."""
 
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from shared.service import Context
@@ -38,6 +39,9 @@ class Sweeper:
             (sql.files_forget, FILES_MAX),
         ):
             more |= await self._c.db.owner.execute(statement, now, most) == f"DELETE {most}"
+        oldest = now - timedelta(days=self._c.settings.requests_kept_days)
+        done = await self._c.db.owner.execute(sql.forget_requests, oldest, SWEEP_MAX)
+        more |= done == f"DELETE {SWEEP_MAX}"
         if more:
             return 0.0
         self._due = time.monotonic() + SWEEP_EVERY_S

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from services.api.answering import Answering
 from services.api.callers import Callers
 from services.api.hinted import Hinted
 from services.api.idempotency import Idempotency
@@ -31,7 +32,8 @@ OWN_WRITE_S = 2.0  # how long an answer waits to be read from the rows its own e
 SENDS_WAITING_MAX = 8
 READ_BACK_S = 0.25  # how long a send waits for its rows, and a reader for what was sent before
 DECISIONS_MAX = 3  # ARCHITECTURE.md, rule 4
-SAVE_USES_EVERY_S = 10.0
+WRITE_REQUESTS_EVERY_S = 1.0
+SAVE_USES_EVERY = 10  # of those
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Api:
         self.tasks = Desk(self.db, self.sql)
         self.simulator = Simulator(context.settings.simulator_url)
         self.live = Live(self)
+        self.answering = Answering(self)
         self._committed: asyncio.Future[None] | None = None
         self._sending = 0
         self._sent: dict[
@@ -84,15 +87,20 @@ class Api:
             await asyncio.gather(self._saving, return_exceptions=True)
         try:
             await self.callers.save_uses()
+            await self.answering.access.write()
         except UNREACHABLE:
-            pass  # the times of the last seconds are lost with the connection
+            pass  # the times and requests of the last seconds are lost with the connection
         await self.simulator.close()
 
     async def _save_uses(self) -> None:
+        turn = 0
         while True:
-            await asyncio.sleep(SAVE_USES_EVERY_S)
+            await asyncio.sleep(WRITE_REQUESTS_EVERY_S)
+            turn = (turn + 1) % SAVE_USES_EVERY
             try:
-                await self.callers.save_uses()
+                await self.answering.access.write()
+                if not turn:
+                    await self.callers.save_uses()
             except UNREACHABLE:
                 continue  # kept, and written the next time
 

@@ -98,6 +98,11 @@ CATALOGUE: Mapping[str, Entry] = {
         "The Idempotency-Key was used before, with another request.",
         "Use a new key for every new request, and the same only to repeat one unchanged.",
     ),
+    "rate_limited": Entry(
+        429,
+        "More requests came than the key, the workspace or the address may make.",
+        "Wait as long as Retry-After says. RateLimit says how many are left; GET /v1/limits all.",
+    ),
     "too_many_streams": Entry(
         429,
         "The workspace, or this server, has as many event streams open as it may.",

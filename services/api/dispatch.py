@@ -7,6 +7,7 @@ sending is measured (docs/benchmarks.md): no task, no context variable, no secon
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 
 import msgspec
 import pydantic
@@ -14,6 +15,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from services.api.api import Api, not_found
+from services.api.callers import Caller
 from services.api.idempotency import Answer, Claim, fingerprint, read_key
 from services.api.operation import Call, Download, Operation, Reply, Streamed
 from services.api.shapes.fields import Query
@@ -42,7 +44,7 @@ def handler(api: Api, operation: Operation) -> Handler:
 
     async def serve(request: web.Request) -> web.StreamResponse:
         now = api.clock.now()
-        caller = await api.callers.identify(request.headers.get(hdrs.AUTHORIZATION), now)
+        caller = await _identified(api, operation, request, now)
         path: Mapping[str, str] = request.match_info
         call = Call(api, operation, caller, path, no_query, None, request[REQUEST_ID], now)
         if operation.scope is not None:
@@ -72,6 +74,19 @@ def handler(api: Api, operation: Operation) -> Handler:
         return await _once(call, key, request, raw or b"")
 
     return serve
+
+
+async def _identified(
+    api: Api, operation: Operation, request: web.Request, now: datetime
+) -> Caller:
+    """Who calls, and counted. 401 and 429 Problems."""
+    try:
+        caller = await api.callers.identify(request.headers.get(hdrs.AUTHORIZATION), now)
+    except Problem:
+        api.answering.count_stranger(request)
+        raise
+    api.answering.count(request, operation, caller)
+    return caller
 
 
 def _required(query: type[Query]) -> bool:

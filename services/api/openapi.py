@@ -28,6 +28,7 @@ TAGS = {
     "Simulated phones": "Phones without a SIM, for trying things out.",
     "Webhooks": "Be told what happens.",
     "Tasks": "Work that takes long.",
+    "Developers": "Limits, and what you asked.",
     "Events": "Everything that happens, to pull or as it happens; and who did what.",
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
@@ -40,15 +41,20 @@ Send and receive SMS through your own Android phones.
 - **Repeating** a POST or PATCH with the same `Idempotency-Key` within 24 hours is answered and not
   done again; the answer carries `Idempotent-Replayed: true`.
 - **Lists** come newest first, in pages: `has_more`, `next_cursor`, and a `Link` header.
+- **Rate limits** are told by `RateLimit` on every answer; beyond them comes 429 with
+  `Retry-After`.
 - **Times** are RFC 3339 in UTC. Unknown fields and parameters are refused. A body has at most
   1 MiB.
 """
 # What any operation may be answered with, whatever it does.
 ALWAYS = ("unauthorized", "invalid_api_key", "expired_api_key", "missing_scope", "internal_error",
-          "unavailable", "invalid_request", "method_not_allowed")  # fmt: skip
+          "unavailable", "invalid_request", "method_not_allowed", "rate_limited")  # fmt: skip
 WITH_ID = ("not_found",)
 WITH_BODY = ("malformed_json", "unsupported_media_type", "body_too_large")
 REPEATABLE = ("invalid_idempotency_key", "idempotency_key_reused", "request_in_progress")
+
+
+EVERYWHERE = ("X-Request-Id", "RateLimit", "RateLimit-Policy")
 
 
 class _Untitled(GenerateJsonSchema):
@@ -208,7 +214,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 
 def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[str, Any]:
-    names = ["X-Request-Id"]
+    names = [*EVERYWHERE]
     names += ["Location"] if operation.located and not plain else []
     names += ["Link"] if operation.paged else []
     names += ["Idempotent-Replayed"] if operation.repeatable and not plain else []
@@ -231,11 +237,16 @@ def _good(operation: Operation, response: Any, *, plain: bool = False) -> dict[s
 
 
 def _bad(status: int, found: Sequence[str]) -> dict[str, Any]:
-    also = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}.get(status)
+    also = {
+        401: "WWW-Authenticate",
+        405: "Allow",
+        429: "Retry-After",
+        503: "Retry-After",
+    }.get(status)
     lines = [f"- `{code}`: {CATALOGUE[code].meaning}" for code in found]
     return {
         "description": TITLES.get(status, "Problem") + ":\n\n" + "\n".join(lines),
-        "headers": _headers(["X-Request-Id", *([also] if also else [])]),
+        "headers": _headers([*EVERYWHERE, *([also] if also else [])]),
         "content": {PROBLEM: {"schema": {"$ref": REFERENCE + "Problem"}}},
     }
 
@@ -255,6 +266,14 @@ def _header(description: str, *, required: bool = False, **schema: str) -> dict[
 _HEADERS = {
     "X-Request-Id": _header(
         "Names this request, for questions about it.", required=True, pattern=f"^req_{ULID}$"
+    ),
+    "RateLimit": _header(
+        "Requests left (`r`) and seconds until the bucket is full (`t`), for each policy "
+        "(draft-ietf-httpapi-ratelimit-headers-10).",
+        required=True,
+    ),
+    "RateLimit-Policy": _header(
+        "Requests (`q`) in a window of seconds (`w`), for each policy.", required=True
     ),
     "Location": _header("The address of what was made.", required=True),
     "Link": _header("The next page, where there is one (RFC 8288)."),

@@ -9,6 +9,7 @@ from services.api.routes import (
     contacts,
     conversations,
     events,
+    limits,
     messages,
     phones,
     simulated,
@@ -27,5 +28,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *webhooks.OPERATIONS,
     *tasks.OPERATIONS,
     *events.OPERATIONS,
+    *limits.OPERATIONS,
     *account.OPERATIONS,
 )

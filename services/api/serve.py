@@ -14,6 +14,7 @@ from services.api.operations import OPERATIONS
 from services.api.routes.site import Site
 from services.api.tasks.clerk import Clerk
 from services.api.tasks.kinds import KINDS
+from shared.http import FRAME
 from shared.service import Context
 from shared.worker import Actor
 
@@ -28,6 +29,8 @@ def routes(app: web.Application, context: Context) -> None:
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.route, dispatch.handler(api, operation))
     Site(OPERATIONS, api.public_url).add_to(app)
+    app.on_response_prepare.append(api.answering.prepare)
+    app[FRAME].answered = api.answering.answered
 
 
 def actors(context: Context) -> Sequence[Actor]:

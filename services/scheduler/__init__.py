@@ -6,6 +6,7 @@ Out:     send.dispatched, send.held, send.rejected, send.cancelled, send.expired
          send.cancel_requested (to recall a command from a silent phone)
 Tables:  workspace, phone, contact, message
 Asked:   explain (why does this wait), preview (what would happen), phones (caps and next slots),
-         loosenings (warnings in words), parked (quarantined messages)
+         limits (the defaults of every phone), loosenings (warnings in words),
+         parked (quarantined messages)
 Outside: nobody. policy.py holds every rule as a pure function.
 """

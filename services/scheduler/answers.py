@@ -22,6 +22,7 @@ def answers(context: Context) -> Mapping[str, Handler]:
         "explain": desk.explain,
         "preview": desk.preview,
         "phones": desk.phones,
+        "limits": desk.limits,
         "loosenings": desk.loosenings,
         "parked": desk.parked,
     }
@@ -132,6 +133,17 @@ class _Answers:
                 for phone in desk.phones.values()
                 if wanted is None or phone.id in wanted
             }
+        }
+
+    async def limits(self, _: dict[str, Any]) -> dict[str, Any]:
+        """What every phone may send before anybody changes it."""
+        return {
+            "min_gap_s": policy.MIN_GAP_S,
+            "daily_cap": policy.DAILY_CAP,
+            "warmup": [{"days": days, "cap": cap} for days, cap in policy.WARMUP_CAPS],
+            "parts_per_minute": policy.PARTS_PER_MINUTE,
+            "attempts": policy.MAX_ATTEMPTS,
+            "message_ttl_s": int(policy.TTL.total_seconds()),
         }
 
     async def loosenings(self, body: dict[str, Any]) -> dict[str, Any]:

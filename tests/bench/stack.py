@@ -78,6 +78,8 @@ class Stack:
             "EIGHTMS_PUBLIC_URL": self.url("api") if "api" in self.ports else "http://127.0.0.1",
             "EIGHTMS_GATEWAY_URL": self.url("gateway") if "gateway" in self.ports else "",
             "EIGHTMS_ENV": "development",
+            "EIGHTMS_RATE_KEY": "0",  # one key asks for everything here
+            "EIGHTMS_RATE_WORKSPACE": "0",
             "EIGHTMS_UNPACED_SIMULATION": "1",
         }
 

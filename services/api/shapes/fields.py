@@ -36,6 +36,7 @@ KINDS = {
     "whk": "a webhook endpoint",
     "att": "a delivery attempt",
     "pair": "a pairing",
+    "req": "a request",
     "tsk": "a task",
 }
 SENTENCES |= {f"^{p}_{ULID}$": f"must be the id of {kind}, {p}_…" for p, kind in KINDS.items()}
