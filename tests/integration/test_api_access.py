@@ -35,6 +35,8 @@ async def test_every_operation_needs_a_key_with_its_scope(world: ApiWorld) -> No
         answer = await world.call(operation.method, path, key="")
         assert (answer.status, answer.code) == (401, "unauthorized"), operation.name
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        if operation.scope is None:
+            continue  # which one it needs depends on what it is about: tests/integration has each
         others = sorted(auth.SCOPES - {operation.scope, "*"})
         key, _ = await world.new_key(world.home.id, *others)
         answer = await world.call(operation.method, path, key=key)
