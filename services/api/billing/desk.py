@@ -95,16 +95,17 @@ class Billing:
         known = await self._known.get(workspace_id)
         return plans.standing(known[0] if known else None, self.plans, now, self.stripe.livemode)
 
-    async def allow(self, call: Call, what: What, adding: int = 1) -> None:
-        """Nothing, if the plan has room for ``adding`` more; else a 402 Problem that says what to
-        do. What others add at the same moment is not seen: a limit may be passed by that much."""
+    async def allow(self, call: Call, what: What, adding: int = 1) -> int | None:
+        """The plan's limit (None: none), if there is room for ``adding`` more; else a 402 Problem
+        that says what to do. What others add at the same moment is not seen: a limit may be passed
+        by that much."""
         plan = (await self.standing(call.workspace_id, call.now)).plan
         limit = plan.limit(what)
         if limit is None:
-            return
+            return None
         name, now_s = (call.workspace_id, what), asyncio.get_running_loop().time()
         if adding == 1 and self._counts.get(name, 0.0) > now_s:
-            return
+            return limit
         used = await self._count(call, what, limit)
         problem = plans.refusal(plan, what, used, adding, self._upgrade_url)
         if problem is not None:
@@ -113,6 +114,7 @@ class Billing:
             if len(self._counts) >= COUNTS_MAX:
                 self._counts.clear()
             self._counts[name] = now_s + COUNT_BELIEVED_S
+        return limit
 
     async def room(self, call: Call, what: What) -> int | None:
         """How many more the plan has room for; None: as many as you like."""
