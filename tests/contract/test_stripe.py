@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 import stripe
 
-from services.api.act import Reconciler
+from services.api.billing.reconciler import Reconciler
 from shared import events as e
 from shared import ids
 from tests.api import PUBLIC_URL, Answer, ApiWorld, Workspace, paired
