@@ -177,7 +177,7 @@ async def _room(context: Context, request: PairRequest, pairing: Any, row: Any) 
     if most is None or request.device.simulated or in_use:
         return None
     workspace_id = pairing["workspace_id"]
-    phones = await context.db.owner.fetchrow(Q.phones_in_use, workspace_id)
+    phones: Any = await context.db.owner.fetchrow(Q.phones_in_use, workspace_id)
     if phones["used"] >= most:
         raise Problem(
             402,

@@ -19,10 +19,10 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import aiohttp
@@ -95,12 +95,17 @@ class FakeStripe:
     async def start(self) -> None:
         """Open a port."""
         app = web.Application(middlewares=[self._wire])
-        app.router.add_post("/v1/customers", self._new_customer)
-        app.router.add_post("/v1/checkout/sessions", self._new_checkout)
-        app.router.add_post("/v1/billing_portal/sessions", self._new_portal)
-        app.router.add_get("/v1/subscriptions", self._subscriptions)
-        app.router.add_delete("/v1/subscriptions/{id}", self._cancel_now)
-        app.router.add_get("/v1/prices", self._prices)
+        served: dict[str, Callable[[web.Request], Awaitable[dict[str, Any]]]] = {
+            "POST /v1/customers": self._new_customer,
+            "POST /v1/checkout/sessions": self._new_checkout,
+            "POST /v1/billing_portal/sessions": self._new_portal,
+            "GET /v1/subscriptions": self._subscriptions,
+            "DELETE /v1/subscriptions/{id}": self._cancel_now,
+            "GET /v1/prices": self._prices,
+        }
+        for name, serve in served.items():
+            method, _, path = name.partition(" ")
+            app.router.add_route(method, path, cast(Any, serve))  # _wire makes responses of dicts
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -202,17 +207,19 @@ class FakeStripe:
         if kept is None:
             kept = self._kept[key] = Kept(fingerprint)
             try:
-                kept.answer = 200, self._json(await handler(request), fields)
+                status, body = 200, self._json(await handler(request), fields)
             except Refusal as refusal:
-                kept.answer = refusal.status, json.dumps(refusal.body).encode()
-            return *kept.answer, False
+                status, body = refusal.status, json.dumps(refusal.body).encode()
+            kept.answer = status, body
+            return status, body, False
         if kept.fingerprint != fingerprint:
             raise Refusal(
                 400, "idempotency_error", "Keys can only be used with the same parameters."
             )
         if kept.answer is None:
             raise Refusal(409, "idempotency_error", "A request with this key is in progress.")
-        return *kept.answer, True
+        status, body = kept.answer
+        return status, body, True
 
     def _json(self, found: dict[str, Any], fields: dict[str, Any]) -> bytes:
         shown = _public(found)
