@@ -103,7 +103,7 @@ async def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> A
     }
     database_url = urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
     try:
-        async with ApiWorld(database_url, nats, instances=2, settings=settings) as world:
+        async with ApiWorld(database_url, nats, instances=2, **settings) as world:
             yield Shop(world, stripe)
     finally:
         await stripe.stop()
