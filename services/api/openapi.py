@@ -32,7 +32,6 @@ TAGS = {
     "Events": "Everything that happens, to pull or as it happens; and who did what.",
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
-    "Billing": "The plan, and paying for it.",
 }
 DESCRIPTION = """\
 Send and receive SMS through your own Android phones.
@@ -138,6 +137,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.repeatable:
         out["parameters"].append(_KEY_PARAMETER)
+    if operation.form is not None:
+        content = {"multipart/form-data": {"schema": operation.form}}
+        out["requestBody"] = {"required": True, "content": content}
     if operation.request is not None:
         schema = {"$ref": REFERENCE + operation.request.__name__}
         out["requestBody"] = {

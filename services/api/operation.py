@@ -114,7 +114,8 @@ class Operation:
     statuses. ``problems`` are the codes beyond those every operation can answer with. ``further``
     looks at a body that failed validation for what else is wrong with it; ``lenient`` reads a body
     whose items are judged one by one. ``receive`` takes a body that is not JSON while it comes in,
-    leaves what it made of it in the call, and returns JSON that two equal bodies have in common.
+    leaves what it made of it in the call, and returns JSON that two equal bodies have in common;
+    ``form`` is the schema of its multipart form.
     ``reads_own``: it shows what was sent just before. A ``scope`` of None leaves it to the handler
     to ``insist``. ``response`` is ``Download`` for a file of one of the types in ``media``,
     ``Streamed`` for server-sent events.
@@ -139,6 +140,7 @@ class Operation:
     further: Callable[[Call, Any, frozenset[str]], Awaitable[list[FieldError]]] | None = None
     lenient: Callable[[bytes], Any] | None = None
     receive: Receive | None = None
+    form: Mapping[str, Any] | None = None
     media: Sequence[str] = ("application/octet-stream",)
     paged: bool = False
     located: bool = False

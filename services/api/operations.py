@@ -6,13 +6,13 @@ from __future__ import annotations
 from services.api.operation import Operation
 from services.api.routes import (
     account,
-    billing,
     contacts,
     conversations,
     events,
     limits,
     messages,
     phones,
+    sheets,
     simulated,
     sms,
     tasks,
@@ -23,6 +23,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *sms.OPERATIONS,
     *messages.OPERATIONS,
     *conversations.OPERATIONS,
+    *sheets.OPERATIONS,
     *contacts.OPERATIONS,
     *simulated.OPERATIONS,
     *phones.OPERATIONS,
@@ -31,5 +32,4 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *limits.OPERATIONS,
     *account.OPERATIONS,
-    *billing.OPERATIONS,
 )

@@ -20,7 +20,6 @@ from shared.events.account import (
     WorkspaceUpdated,
 )
 from shared.events.base import Actor, Data, Event, Sim, Wire
-from shared.events.billing import SubscriptionChanged
 from shared.events.contact import (
     Consent,
     ContactOptedIn,
@@ -114,7 +113,6 @@ ALL: tuple[type[Data], ...] = (
     WebhookTestRequested,
     WebhookResendRequested,
     WebhookReplayRequested,
-    SubscriptionChanged,
 )
 
 ENTITIES: tuple[str, ...] = tuple(sorted({cls.TYPE.split(".", 1)[0] for cls in ALL}))
@@ -215,7 +213,6 @@ __all__ = [
     "SmsSent",
     "SmsSubmitted",
     "SmsUnknown",
-    "SubscriptionChanged",
     "UndecodableEvent",
     "WebhookAttempted",
     "WebhookEndpointDisabled",

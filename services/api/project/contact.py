@@ -8,11 +8,13 @@ from typing import Any
 from services.api import search
 from services.api.project.tables import (
     CONTACT,
+    CONTACT_FIELD,
     CONTACT_WORD,
     CONVERSATION,
     MESSAGE,
     TIMELINE,
     Contact,
+    ContactField,
     ContactWord,
     Timeline,
 )
@@ -73,6 +75,9 @@ def _saved(rows: Rows, seq: int, event: e.Event, data: e.ContactSaved) -> None:
         rows.put(
             CONTACT_WORD, ContactWord(contact.workspace_id, word, contact.id, contact.created_at)
         )
+    old = known.custom_fields if known and known.custom_fields else {}
+    for name in data.custom_fields.keys() - old.keys():
+        rows.put(CONTACT_FIELD, ContactField(contact.workspace_id, name))
     rows.put(CONTACT, contact)
 
 

@@ -108,6 +108,13 @@ class ContactWord(Struct):
     created_at: datetime
 
 
+class ContactField(Struct):
+    """A custom field some contact has or had."""
+
+    workspace_id: str
+    name: str
+
+
 class Conversation(Struct):
     """The thread with a contact."""
 
@@ -214,24 +221,6 @@ class Audit(Struct, omit_defaults=True):
     cause: str | None = None
 
 
-class Subscription(Struct, omit_defaults=True):
-    """What a workspace pays for: the newest subscription.changed, field by field."""
-
-    workspace_id: str
-    customer_id: str
-    livemode: bool
-    state: str
-    others: int
-    seq: int
-    updated_at: datetime
-    plan: str | None = None
-    subscription_id: str | None = None
-    price_id: str | None = None
-    period_end: datetime | None = None
-    ends_at: datetime | None = None
-    grace_until: datetime | None = None
-
-
 def _of_workspace(event: Event) -> tuple[tuple[str, ...], ...]:
     """Only events about the workspace itself need its row, though every event names one."""
     return ((event.workspace_id,),) if isinstance(event.data, WorkspaceState) else ()
@@ -242,13 +231,13 @@ API_KEY = Table("api_key", ApiKey, by=("key_id",))
 PHONE = Table("phone", Phone, by=("phone_id",))
 CONTACT = Table("contact", Contact, by=("contact_id",))
 CONTACT_WORD = Table("contact_word", ContactWord, ("workspace_id", "word", "contact_id"))
+CONTACT_FIELD = Table("contact_field", ContactField, ("workspace_id", "name"), insert_only=True)
 CONVERSATION = Table("conversation", Conversation, ("contact_id",), by=("contact_id",))
 MESSAGE = Table("message", Message, by=("message_id",))
 TIMELINE = Table("timeline", Timeline, ("message_id", "seq"), insert_only=True)
 ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
 ATTEMPT = Table("attempt", Attempt, insert_only=True)
 AUDIT = Table("audit", Audit, ("workspace_id", "seq"), insert_only=True)
-SUBSCRIPTION = Table("subscription", Subscription, ("workspace_id",))  # put whole, never read
 
 TABLES = (
     WORKSPACE,
@@ -256,11 +245,11 @@ TABLES = (
     PHONE,
     CONTACT,
     CONTACT_WORD,
+    CONTACT_FIELD,
     CONVERSATION,
     MESSAGE,
     TIMELINE,
     ENDPOINT,
     ATTEMPT,
     AUDIT,
-    SUBSCRIPTION,
 )

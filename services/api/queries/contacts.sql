@@ -2,6 +2,15 @@
 -- One contact. $1 id.
 SELECT * FROM contact WHERE id = $1;
 
+-- name: contacts_by_id
+-- Contacts, each by its key (see the function recipients). $1 ids.
+SELECT found.* FROM unnest($1::text[]) AS wanted (id)
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = wanted.id LIMIT 1) AS found;
+
+-- name: contact_fields
+-- The names of custom fields that contacts have or had.
+SELECT name FROM contact_field ORDER BY name LIMIT 1000;
+
 -- name: contacts
 -- Newest first. $1, $2 position; $3 how many.
 SELECT * FROM contact WHERE (created_at, id) < ($1, $2)

@@ -130,6 +130,14 @@ class Job:
             await asyncio.sleep(0)
             self._slice_ends = time.monotonic() + SLICE_S
 
+    async def restart(self) -> None:
+        """Begin anew: forget what earlier runs saved."""
+        if self.result_id is not None:
+            await self.api.files.drop(self.workspace_id, self.result_id)
+        self.state, self.done, self.errors, self.errors_total = None, 0, [], 0
+        self.summary, self.result_id, self.result_chunks = {}, None, 0
+        self._unsaved.clear()
+
     async def save(self) -> None:
         """All of the above, durably and at once; Superseded if this run is no longer the one."""
         api, sql = self.api, self.api.sql

@@ -1,1 +1,0 @@
-"""Plans and payment: what a workspace may have (desk.py), and asking Stripe by ourselves."""

@@ -1,1 +1,0 @@
-"""Third parties of the API, a module each."""
