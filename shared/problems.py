@@ -8,6 +8,7 @@ from typing import Any
 TITLES = {
     400: "Bad request",
     401: "Not signed in",
+    402: "Not in your plan",
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",

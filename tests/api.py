@@ -189,7 +189,9 @@ class ApiWorld:
         app[CONTEXT] = context
         serve.routes(app, context)
         await serve.start(context)
-        workers = [Worker("sweeper", projector, actor) for actor in serve.actors(context)]
+        workers = [
+            Worker(type(actor).__name__, projector, actor) for actor in serve.actors(context)
+        ]
         tasks = [asyncio.create_task(projector.run())]
         tasks += [asyncio.create_task(worker.run()) for worker in workers]
         runner = web.AppRunner(app, access_log=None)

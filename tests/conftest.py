@@ -72,12 +72,12 @@ def _docker_answers() -> bool:
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A fresh, empty database."""
     name = f"test_{secrets.token_hex(8)}"
-    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template0")
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template0")
     yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
-    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)

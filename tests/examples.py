@@ -283,6 +283,22 @@ STORY: tuple[tuple[e.Actor, e.Data], ...] = (
             endpoint_id=ENDPOINT, since=AT, types=("sms.delivered",), only_failed=True
         ),
     ),
+    (
+        e.Actor("stripe", "evt_1Pgc76B7WZ01zgkWwyRHS12y"),
+        e.SubscriptionChanged(
+            workspace_id=WORKSPACE,
+            customer_id="cus_QXg1o8vcGmoR32",
+            livemode=True,
+            state="past_due",
+            plan="team",
+            subscription_id="sub_1Pgc6rB7WZ01zgkWNy0Cn5nw",
+            price_id="price_1PgafmB7WZ01zgkW6dKueIc5",
+            period_end=LATER,
+            ends_at=LATER,
+            grace_until=LATER,
+            others=1,
+        ),
+    ),
 )
 
 

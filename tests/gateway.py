@@ -323,12 +323,15 @@ class Gateways:
 
     # -- phones ----------------------------------------------------------------------------------
 
-    async def link(self, label: str = "Front desk") -> dict[str, Any]:
+    async def link(
+        self, label: str = "Front desk", phones_max: int | None = None
+    ) -> dict[str, Any]:
         """A new pairing, as api asks for one."""
         body = {
             "workspace_id": self.workspace_id,
             "label": label,
             "actor": {"kind": "user", "id": "usr_1"},
+            "phones_max": phones_max,
         }
         return await self.bus.ask("gateway", "open_pairing", body)
 

@@ -1,20 +1,20 @@
 """The public REST API: accepts texts into the log, shows what became of them, keeps the settings.
 
 In:      workspace.*, api_key.*, contact.*, conversation.*, phone.*, send.*, sms.*, reply.received,
-         webhook.endpoint_*, webhook.attempted
+         webhook.endpoint_*, webhook.attempted, subscription.*
 Out:     send.requested, send.cancel_requested, send.resolved, contact.saved, contact.opted_out,
          contact.opted_in, conversation.*, phone.configured, phone.unpaired, workspace.updated,
-         api_key.created, api_key.revoked
+         api_key.created, api_key.revoked, subscription.changed
 Tables:  workspace, api_key, phone, contact, contact_word, contact_field, conversation, message,
-         timeline, endpoint, attempt, audit; vault_idempotency, vault_key_use, vault_request,
-         vault_task, vault_file, vault_file_chunk
+         timeline, endpoint, attempt, audit, subscription; vault_idempotency, vault_key_use,
+         vault_request, vault_task, vault_file, vault_file_chunk
 Asks:    gateway (open_pairing, pairing), scheduler (explain, preview, phones, limits, loosenings),
          webhooks (save_endpoint, remove_endpoint, rotate_secret, test, resend, replay)
-Outside: the host of simulated phones (simulator.py)
+Outside: the host of simulated phones (simulator.py), Stripe (outside/stripe.py)
 
 Every answer: answering.py, with limits.py and access.py.
 The event feed: feed.py says what is shown, live.py tells it on, routes/events.py serves it.
 
 Reading order: operation.py, dispatch.py, routes/sms.py, decide.py, reading.py, project/message.py.
-Long work: tasks/__init__.py.
+Long work: tasks/__init__.py. Plans and payment: decide/plan.py, billing/desk.py.
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from services.api.answering import Answering
+from services.api.billing.desk import Billing
 from services.api.callers import Callers
 from services.api.hinted import Hinted
 from services.api.idempotency import Idempotency
@@ -63,6 +64,7 @@ class Api:
         self.simulator = Simulator(context.settings.simulator_url)
         self.live = Live(self)
         self.answering = Answering(self)
+        self.billing = Billing(context, self.sql)
         self._committed: asyncio.Future[None] | None = None
         self._sending = 0
         self._sent: dict[
@@ -91,6 +93,7 @@ class Api:
         except UNREACHABLE:
             pass  # the times and requests of the last seconds are lost with the connection
         await self.simulator.close()
+        await self.billing.close()
 
     async def _save_uses(self) -> None:
         turn = 0
@@ -107,6 +110,7 @@ class Api:
     def _heard(self, wake: Wake) -> None:
         self.callers.keys.heard(wake)
         self.workspaces.heard(wake)
+        self.billing.heard(wake)
         if self._committed is not None and not self._committed.done():
             self._committed.set_result(None)
         self._committed = None
@@ -114,6 +118,7 @@ class Api:
     def _reconnected(self) -> None:
         self.callers.keys.forget()
         self.workspaces.forget()
+        self.billing.forget()
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -235,6 +235,55 @@ CATALOGUE: Mapping[str, Entry] = {
     "name_blocked": Entry(
         422, "The host's name only exists inside a network.", "Use a public name."
     ),
+    # billing
+    "plan_limit_reached": Entry(
+        402,
+        "The workspace has as many phones, contacts or seats as its plan has room for. Nothing "
+        "else is held up: texts, replies and opt-outs go on.",
+        "Take a larger plan (POST /v1/billing/checkout, or /portal), or remove some. Afterwards "
+        "the same request may be repeated, with the same Idempotency-Key too.",
+    ),
+    "billing_off": Entry(
+        409,
+        "This installation has no billing: everything is unlimited.",
+        "There is nothing to buy. Whoever runs it can set STRIPE_SECRET_KEY.",
+    ),
+    "already_subscribed": Entry(
+        409,
+        "The workspace has a subscription already.",
+        "Change plan, card or address in the portal: POST /v1/billing/portal.",
+    ),
+    "not_subscribed": Entry(
+        409, "There is no subscription to look at or change.", "POST /v1/billing/checkout."
+    ),
+    "unknown_plan": Entry(422, "There is no such plan for sale.", "GET /v1/billing lists plans."),
+    "not_for_sale": Entry(
+        422,
+        "The plan cannot be bought like this.",
+        "Choose another plan or interval. If GET /v1/billing lists it, tell whoever runs this: a "
+        "price is missing at Stripe.",
+    ),
+    "invalid_signature": Entry(
+        400,
+        "A call to /stripe/webhook does not carry a signature of Stripe's, or an old one.",
+        "Only Stripe calls there. Check STRIPE_WEBHOOK_SECRET and the machine's clock.",
+    ),
+    "invalid_event": Entry(
+        400,
+        "A signed call to /stripe/webhook is not an event of Stripe's API version 1.",
+        "Make an ordinary (snapshot) webhook endpoint at Stripe, not one with thin events.",
+    ),
+    "wrong_stripe_mode": Entry(
+        400,
+        "Stripe told us about a test account with a live key here, or the other way round, or "
+        "about a connected account.",
+        "Make the endpoint in the same mode of the same account as STRIPE_SECRET_KEY.",
+    ),
+    "billing_unavailable": Entry(
+        503,
+        "The payment service refuses what this installation asks of it.",
+        "Whoever runs it finds the reason in its log: a wrong key, or a portal not set up.",
+    ),
     # our side
     "too_many_calls": Entry(
         429, "Too many requests in a short time.", "Wait for as long as Retry-After says."

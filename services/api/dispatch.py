@@ -28,6 +28,7 @@ from shared.sql import UNREACHABLE
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 KEY_HEADER = "Idempotency-Key"
+NOT_KEPT = frozenset({402, 429})  # what a repeat of the same request gets past: room, or time
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _encode = msgspec.json.Encoder().encode
 
@@ -177,7 +178,7 @@ async def _settle(call: Call, claim: Claim, answer: Answer | None) -> None:
     """Keep the answer, or give the key free. What was done is done and what failed has failed,
     also if that cannot be written down: then a repeat hears "still running" for a minute."""
     desk = call.api.idempotency
-    keep = answer is not None and answer.status < 500 and answer.status != 429
+    keep = answer is not None and answer.status < 500 and answer.status not in NOT_KEPT
     try:
         await desk.settle(call.workspace_id, claim, answer if keep else None)
     except UNREACHABLE as error:

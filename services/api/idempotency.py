@@ -5,7 +5,8 @@
 
 A key belongs to a workspace and an operation, and is bound to the request it first came with by a
 fingerprint of method, path, query and body. Answers of 2xx and 4xx are kept, sealed, since they
-hold texts, numbers and new secrets; 5xx and 429 are not. Rows are written in rounds (gather.py).
+hold texts, numbers and new secrets; 5xx, 429 and 402 are not. Rows are written in rounds
+(gather.py).
 
 The commit need not reach the disk: should PostgreSQL lose its last moments, the request is done
 again, and the ids of what it stores are derived from its key, so that nothing is sent twice.

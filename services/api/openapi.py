@@ -32,6 +32,7 @@ TAGS = {
     "Events": "Everything that happens, to pull or as it happens; and who did what.",
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
+    "Billing": "The plan, and paying for it.",
 }
 DESCRIPTION = """\
 Send and receive SMS through your own Android phones.

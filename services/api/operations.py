@@ -6,6 +6,7 @@ from __future__ import annotations
 from services.api.operation import Operation
 from services.api.routes import (
     account,
+    billing,
     contacts,
     conversations,
     events,
@@ -32,4 +33,5 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *limits.OPERATIONS,
     *account.OPERATIONS,
+    *billing.OPERATIONS,
 )

@@ -10,8 +10,10 @@ from aiohttp import web
 from services.api import dispatch
 from services.api.act import Sweeper
 from services.api.api import Api
+from services.api.billing.reconciler import Reconciler
 from services.api.operations import OPERATIONS
 from services.api.routes.site import Site
+from services.api.routes.stripe import StripePages
 from services.api.tasks.clerk import Clerk
 from services.api.tasks.kinds import KINDS
 from shared.http import FRAME
@@ -31,11 +33,14 @@ def routes(app: web.Application, context: Context) -> None:
     Site(OPERATIONS, api.public_url).add_to(app)
     app.on_response_prepare.append(api.answering.prepare)
     app[FRAME].answered = api.answering.answered
+    StripePages(api.billing).add_to(app)
 
 
 def actors(context: Context) -> Sequence[Actor]:
     """What only the leading instance does."""
-    return [Sweeper(context), Clerk(context.extra[API], KINDS)]
+    api = context.extra[API]
+    acting: list[Actor] = [Sweeper(context), Clerk(api, KINDS)]
+    return [*acting, Reconciler(context, api.billing)] if api.billing.enabled else acting
 
 
 async def start(context: Context) -> None:

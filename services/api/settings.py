@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from services.api.decide.plan import read_plans
 from shared.settings import Settings, Var
+
+GRACE_DAYS_MAX = 365
 
 
 class ApiSettings(Settings, frozen=True, kw_only=True):
@@ -38,3 +41,47 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
             "header is not believed",
         ),
     ] = 0
+    stripe_secret_key: Annotated[
+        str,
+        Var(
+            "STRIPE_SECRET_KEY",
+            "sk_test_… or sk_live_…, or a restricted key; empty: no billing, everything unlimited",
+        ),
+    ] = ""
+    stripe_webhook_secret: Annotated[
+        str,
+        Var(
+            "STRIPE_WEBHOOK_SECRET",
+            "whsec_… of the endpoint /stripe/webhook; several, comma separated, while it changes",
+        ),
+    ] = ""
+    stripe_api_base: Annotated[
+        str, Var("STRIPE_API_BASE", "another address than Stripe's own, for tests")
+    ] = ""
+    stripe_tax: Annotated[
+        bool, Var("EIGHTMS_STRIPE_TAX", "Stripe Tax computes taxes at the check-out")
+    ] = False
+    plans: Annotated[
+        str,
+        Var(
+            "EIGHTMS_PLANS",
+            "JSON list of plans, the free one first, as in docs/billing.md; empty: ours",
+        ),
+    ] = ""
+    grace_days: Annotated[
+        int,
+        Var("EIGHTMS_GRACE_DAYS", "days a plan goes on after a payment failed"),
+    ] = 14
+
+    def __post_init__(self) -> None:
+        """ValueError, which `load` turns into BadSetting: at the start, not at a customer's."""
+        read_plans(self.plans)
+        if self.stripe_secret_key and not self.webhook_secrets:
+            raise ValueError("STRIPE_SECRET_KEY is set, but not STRIPE_WEBHOOK_SECRET")
+        if not 0 <= self.grace_days <= GRACE_DAYS_MAX:
+            raise ValueError(f"EIGHTMS_GRACE_DAYS must be 0 to {GRACE_DAYS_MAX}")
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets of the webhook endpoint, any of which is good."""
+        return tuple(filter(None, (s.strip() for s in self.stripe_webhook_secret.split(","))))

@@ -16,7 +16,8 @@ def answers(context: Context) -> Mapping[str, Handler]:
     """Question → handler."""
 
     async def open_pairing(body: dict[str, Any]) -> dict[str, Any]:
-        return await pairing.open_link(context, _workspace(body), str(body.get("label") or ""))
+        label, phones_max = str(body.get("label") or ""), body.get("phones_max")
+        return await pairing.open_link(context, _workspace(body), label, phones_max)
 
     async def state(body: dict[str, Any]) -> dict[str, Any]:
         return await pairing.state_of(context, _workspace(body), str(body.get("id")))

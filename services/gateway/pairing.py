@@ -85,15 +85,19 @@ def expired() -> Problem:
 # -- a link ------------------------------------------------------------------------------------
 
 
-async def open_link(context: Context, workspace_id: str, label: str) -> dict[str, Any]:
-    """A new pairing: id, link, and when it expires. The token is nowhere but in the link."""
+async def open_link(
+    context: Context, workspace_id: str, label: str, phones_max: int | None = None
+) -> dict[str, Any]:
+    """A new pairing: id, link, and when it expires. The token is nowhere but in the link, which is
+    good for another real phone only while the workspace has fewer than ``phones_max``."""
     token = auth.new_secret_token(LINK_PREFIX)
     pairing_id = ids.new("pair")
     expires_at = context.clock.now() + timedelta(seconds=VALID_S)
     label = clean(label).strip()[:LABEL_MAX_CHARS]
     async with context.db.tenant(workspace_id) as db:
+        token_hash = auth.hash_token(token)
         await db.execute(
-            Q.open_pairing, pairing_id, workspace_id, auth.hash_token(token), label, expires_at
+            Q.open_pairing, pairing_id, workspace_id, token_hash, label, expires_at, phones_max
         )
     uri = f"eightms://pair?e={quote(context.settings.gateway_url, safe='')}&t={token}"
     if label:
@@ -149,10 +153,13 @@ async def _record(
         if row is not None and row["pairing_id"] == pairing["id"]:
             return row["generation"]  # an earlier request of the same device came that far
         event = _paired(context.clock.now(), request, pairing, phone_id, device_hash, row)
-        # No two pairings may take the same generation: the journal of each starts at 1.
-        guard = Guard(
-            f"phone.paired.{pairing['workspace_id']}.{phone_id}", row["paired_seq"] if row else 0
-        )
+        guard = await _room(context, request, pairing, row)
+        if guard is None:
+            # No two pairings may take the same generation: the journal of each starts at 1.
+            guard = Guard(
+                f"phone.paired.{pairing['workspace_id']}.{phone_id}",
+                row["paired_seq"] if row else 0,
+            )
         try:
             seq = await context.log.append(event, guard)
         except Conflict as conflict:
@@ -160,6 +167,28 @@ async def _record(
         if not await context.projector.passed(seq, PASS_S):
             raise NotReady("the phone's row is not there yet")
     raise NotReady("this device is being paired by somebody else at the moment")
+
+
+async def _room(context: Context, request: PairRequest, pairing: Any, row: Any) -> Guard | None:
+    """A guard against any other pairing of the workspace, where its plan limits real phones and
+    this is one more; None where it is not. A 402 Problem when the plan has no room."""
+    most: int | None = pairing["phones_max"]
+    in_use = row is not None and not row["unpaired"] and not row["simulated"]
+    if most is None or request.device.simulated or in_use:
+        return None
+    workspace_id = pairing["workspace_id"]
+    phones: Any = await context.db.owner.fetchrow(Q.phones_in_use, workspace_id)
+    if phones["used"] >= most:
+        raise Problem(
+            402,
+            "plan_limit_reached",
+            f"The plan has room for {most} phones, and {phones['used']} are in use. Unpair one, or "
+            "take a larger plan, and open a new pairing.",
+            resource="phones",
+            limit=most,
+            used=phones["used"],
+        )
+    return Guard(f"phone.paired.{workspace_id}.*", phones["seq"])
 
 
 def _paired(

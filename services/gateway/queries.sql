@@ -56,8 +56,8 @@ INSERT INTO vault_parts AS v (command_id, workspace_id, sent, delivered) VALUES 
 
 -- name: open_pairing
 -- A pairing begins; the tenant's transaction checks whose it is.
-INSERT INTO vault_pairing (id, workspace_id, token_hash, label, expires_at)
-VALUES ($1, $2, $3, $4, $5);
+INSERT INTO vault_pairing (id, workspace_id, token_hash, label, expires_at, phones_max)
+VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: pairing
 -- What became of a pairing.
@@ -65,7 +65,7 @@ SELECT id, phone_id, expires_at, completed_at FROM vault_pairing WHERE id = $1;
 
 -- name: pairing_of_token
 -- Whose token this is, before anybody takes it.
-SELECT id, workspace_id, label FROM vault_pairing
+SELECT id, workspace_id, label, phones_max FROM vault_pairing
  WHERE token_hash = $1 AND completed_at IS NULL AND expires_at > $2;
 
 -- name: take_pairing
@@ -87,7 +87,13 @@ INSERT INTO vault_credential (phone_id, workspace_id, hash, generation) VALUES (
 
 -- name: paired_phone
 -- A phone as pairing must know it: which pairing made it what it is.
-SELECT generation, label, paired_seq, pairing_id FROM phone WHERE id = $1;
+SELECT generation, label, paired_seq, pairing_id, unpaired, simulated FROM phone WHERE id = $1;
+
+-- name: phones_in_use
+-- Real phones of a workspace, and its newest pairing in the log. $1 workspace.
+SELECT count(*) FILTER (WHERE NOT unpaired AND NOT simulated) AS used,
+       coalesce(max(paired_seq), 0) AS seq
+  FROM phone WHERE workspace_id = $1;
 
 -- name: phones
 -- Every paired phone as presence must know it; only these, where $1 is given.

@@ -20,6 +20,7 @@ from shared.events.account import (
     WorkspaceUpdated,
 )
 from shared.events.base import Actor, Data, Event, Sim, Wire
+from shared.events.billing import SubscriptionChanged
 from shared.events.contact import (
     Consent,
     ContactOptedIn,
@@ -113,6 +114,7 @@ ALL: tuple[type[Data], ...] = (
     WebhookTestRequested,
     WebhookResendRequested,
     WebhookReplayRequested,
+    SubscriptionChanged,
 )
 
 ENTITIES: tuple[str, ...] = tuple(sorted({cls.TYPE.split(".", 1)[0] for cls in ALL}))
@@ -213,6 +215,7 @@ __all__ = [
     "SmsSent",
     "SmsSubmitted",
     "SmsUnknown",
+    "SubscriptionChanged",
     "UndecodableEvent",
     "WebhookAttempted",
     "WebhookEndpointDisabled",

@@ -136,6 +136,7 @@ async def test_a_pairing_is_opened_with_its_code_and_followed(world: ApiWorld) -
         "workspace_id": world.home.id,
         "label": "Front desk",
         "actor": {"kind": "api_key", "id": world.home.key_id},
+        "phones_max": None,
     }
     state = await world.get(answer.headers["Location"])
     assert (state.status, state.body["state"]) == (200, "open")

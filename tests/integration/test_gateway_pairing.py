@@ -210,3 +210,29 @@ async def test_a_phone_that_pairs_while_the_log_is_away_is_asked_to_come_back(
 
     await until(paired, "the same link works once the log is back")
     assert await world.types("phone.paired") == ["phone.paired"]
+
+
+async def test_a_plan_with_room_for_two_lets_in_two_of_many_at_once(world: Gateways) -> None:
+    links = [(await world.link(phones_max=2))["uri"] for _ in range(6)]
+    answers = await asyncio.gather(
+        *[world.post_pair(pair_body(uri, f"device-{n}")) for n, uri in enumerate(links)]
+    )
+    refused = [problem for status, problem in answers if status == 402]
+    again = [status for status, _ in answers if status == 503]  # lost the race: repeats, and hears
+    assert [status for status, _ in answers].count(201) == 2
+    assert len(refused) + len(again) == 4
+    for problem in refused:
+        assert (problem["code"], problem["resource"]) == ("plan_limit_reached", "phones")
+        assert (problem["limit"], problem["used"]) == (2, 2)
+    assert await world.types("phone.paired") == ["phone.paired"] * 2
+
+
+async def test_a_full_plan_takes_its_own_phones_and_simulated_ones_again(world: Gateways) -> None:
+    await world.pair("device-1", uri=(await world.link(phones_max=1))["uri"])
+    full = await world.link(phones_max=1)
+    status, problem = await world.post_pair(pair_body(full["uri"], "device-2"))
+    assert (status, problem["code"]) == (402, "plan_limit_reached")
+    simulated = pair_body((await world.link(phones_max=1))["uri"], "device-3", simulated=True)
+    assert (await world.post_pair(simulated))[0] == 201
+    again = pair_body((await world.link(phones_max=1))["uri"], "device-1")
+    assert (await world.post_pair(again))[0] == 201

@@ -5,7 +5,7 @@ tables.py has the rows; one module per entity has a function per event type, lis
 
 from __future__ import annotations
 
-from services.api.project import account, audit, contact, message, phone, webhook
+from services.api.project import account, audit, billing, contact, message, phone, webhook
 from services.api.project.tables import TABLES
 from shared import events as e
 from shared.projector import Projection
@@ -30,6 +30,7 @@ FILTERS = (
     "webhook.endpoint_removed.>",
     "webhook.endpoint_disabled.>",
     "webhook.attempted.>",
+    "subscription.>",
 )
 
 APPLY = {
@@ -38,6 +39,7 @@ APPLY = {
     **contact.APPLY,
     **message.APPLY,
     **webhook.APPLY,
+    **billing.APPLY,
 }
 
 

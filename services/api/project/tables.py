@@ -221,6 +221,24 @@ class Audit(Struct, omit_defaults=True):
     cause: str | None = None
 
 
+class Subscription(Struct, omit_defaults=True):
+    """What a workspace pays for: the newest subscription.changed, field by field."""
+
+    workspace_id: str
+    customer_id: str
+    livemode: bool
+    state: str
+    others: int
+    seq: int
+    updated_at: datetime
+    plan: str | None = None
+    subscription_id: str | None = None
+    price_id: str | None = None
+    period_end: datetime | None = None
+    ends_at: datetime | None = None
+    grace_until: datetime | None = None
+
+
 def _of_workspace(event: Event) -> tuple[tuple[str, ...], ...]:
     """Only events about the workspace itself need its row, though every event names one."""
     return ((event.workspace_id,),) if isinstance(event.data, WorkspaceState) else ()
@@ -238,6 +256,7 @@ TIMELINE = Table("timeline", Timeline, ("message_id", "seq"), insert_only=True)
 ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
 ATTEMPT = Table("attempt", Attempt, insert_only=True)
 AUDIT = Table("audit", Audit, ("workspace_id", "seq"), insert_only=True)
+SUBSCRIPTION = Table("subscription", Subscription, ("workspace_id",))  # put whole, never read
 
 TABLES = (
     WORKSPACE,
@@ -252,4 +271,5 @@ TABLES = (
     ENDPOINT,
     ATTEMPT,
     AUDIT,
+    SUBSCRIPTION,
 )

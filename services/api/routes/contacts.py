@@ -83,6 +83,7 @@ async def create(call: Call) -> Reply:
                 "There is a contact with this number already.",
                 contact_id=contact_id,
             )
+        await call.api.billing.allow(call, "contacts")
         data = e.ContactSaved(
             contact_id=contact_id,
             number=number,
@@ -143,6 +144,8 @@ async def _save(call: Call, errors: list[FieldError], changes: Any) -> Reply:
         wrong = decide.contact_errors(wanted["tags"], wanted["custom_fields"], None, ())
         if wrong:
             raise decide.problem(wrong)
+        if not row["saved"]:
+            await call.api.billing.allow(call, "contacts")
         data = e.ContactSaved(
             contact_id=row["id"],
             number=row["number"],
@@ -220,7 +223,13 @@ OPERATIONS = (
         status=201,
         response=shapes.Contact,
         request=shapes.ContactRequest,
-        problems=("invalid_number", "unknown_timezone", "contact_exists", "changed_meanwhile"),
+        problems=(
+            "invalid_number",
+            "unknown_timezone",
+            "contact_exists",
+            "plan_limit_reached",
+            "changed_meanwhile",
+        ),
         located=True,
         summary="Save a contact",
         description="A contact is its number: a workspace has one contact per number.",
@@ -249,7 +258,7 @@ OPERATIONS = (
         status=200,
         response=shapes.Contact,
         request=shapes.ContactPatch,
-        problems=("unknown_timezone", "changed_meanwhile"),
+        problems=("unknown_timezone", "plan_limit_reached", "changed_meanwhile"),
         summary="Change a contact",
         description="Names only what changes; `tags` and `custom_fields` are replaced as a whole.",
     ),
@@ -264,7 +273,7 @@ OPERATIONS = (
         status=200,
         response=shapes.Contact,
         request=shapes.TagsRequest,
-        problems=("too_long", "changed_meanwhile"),
+        problems=("too_long", "plan_limit_reached", "changed_meanwhile"),
         summary="Tag a contact",
         description="Adds and takes away tags, whatever other tags it has.",
     ),

@@ -96,7 +96,8 @@ async def unpair(call: Call) -> Reply:
 async def open_pairing(call: Call) -> Reply:
     """POST /v1/phones/pairings."""
     body: shapes.PairingRequest | None = call.body
-    pairing = await invite(call, body.label if body else None)
+    phones_max = await call.api.billing.allow(call, "phones")
+    pairing = await invite(call, body.label if body else None, phones_max)
     svg = io.BytesIO()
     segno.make(pairing["uri"], error="m").save(svg, kind="svg", scale=QR_SCALE, xmldecl=False)
     return Reply(
@@ -124,12 +125,12 @@ async def pairing(call: Call) -> Reply:
     )
 
 
-async def invite(call: Call, label: str | None) -> dict[str, Any]:
-    """A new pairing from gateway: {id, uri, expires_at}."""
+async def invite(call: Call, label: str | None, phones_max: int | None = None) -> dict[str, Any]:
+    """A new pairing from gateway: {id, uri, expires_at}. It is good for a real phone only while
+    the workspace has fewer than ``phones_max``: several invitations may be open at once."""
     actor = {"kind": call.caller.actor.kind, "id": call.caller.actor.id}
-    return await call.api.ask(
-        call, "gateway", "open_pairing", {"label": label or "", "actor": actor}
-    )
+    question = {"label": label or "", "actor": actor, "phones_max": phones_max}
+    return await call.api.ask(call, "gateway", "open_pairing", question)
 
 
 async def paired(call: Call) -> Any:
@@ -249,6 +250,7 @@ OPERATIONS = (
         response=shapes.Pairing,
         request=shapes.PairingRequest,
         body_required=False,
+        problems=("plan_limit_reached",),
         located=True,
         summary="Invite a phone",
         description=(

@@ -54,7 +54,7 @@ class Site:
 
     async def front(self, _: web.Request) -> web.Response:
         """GET /: what this is."""
-        return _page(
+        return html(
             "8ms",
             "<h1>8ms</h1><p>An SMS gateway on your own Android phones. This is its API.</p>"
             '<ul><li><a href="/v1/openapi.json">OpenAPI document</a></li>'
@@ -68,7 +68,7 @@ class Site:
             f"<td>{escape(entry.meaning)}</td></tr>"
             for code, entry in sorted(CATALOGUE.items())
         )
-        return _page("Problems", f"<h1>Problems</h1><table>{lines}</table>")
+        return html("Problems", f"<h1>Problems</h1><table>{lines}</table>")
 
     async def problem(self, request: web.Request) -> web.Response:
         """GET /problems/{code}: one code."""
@@ -76,7 +76,7 @@ class Site:
         entry = CATALOGUE.get(code)
         if entry is None:
             raise Problem(404, "not_found", "There is no problem with this code.")
-        return _page(code, _about(code, entry))
+        return html(code, _about(code, entry))
 
 
 def _about(code: str, entry: Entry) -> str:
@@ -89,7 +89,8 @@ def _about(code: str, entry: Entry) -> str:
     )
 
 
-def _page(title: str, body: str) -> web.Response:
+def html(title: str, body: str) -> web.Response:
+    """A page in our style; ``body`` is HTML."""
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,0 +1,1 @@
+"""Third parties of the API, a module each."""
