@@ -94,6 +94,15 @@ class PhoneData(Struct, frozen=True, kw_only=True):
     phone_id: str
 
 
+class CampaignData(Struct, frozen=True, kw_only=True):
+    """campaign.completed: of ``recipients`` so many got a text, so many were skipped."""
+
+    campaign_id: str
+    recipients: int
+    messages: int
+    skipped: int
+
+
 class About(Struct, frozen=True, kw_only=True):
     """What is remembered of the message an sms event is about."""
 
@@ -163,6 +172,15 @@ def phone_data(data: events.Data, _: About) -> PhoneData:
     return PhoneData(phone_id=data.key)
 
 
+def _campaign(data: events.CampaignCompleted, _: About) -> CampaignData:
+    return CampaignData(
+        campaign_id=data.campaign_id,
+        recipients=data.recipients,
+        messages=data.messages,
+        skipped=data.skipped,
+    )
+
+
 SHAPES: Mapping[str, Callable[[Any, About], Struct]] = {
     events.SmsSent.TYPE: sms_data,
     events.SmsDelivered.TYPE: sms_data,
@@ -172,5 +190,6 @@ SHAPES: Mapping[str, Callable[[Any, About], Struct]] = {
     events.ContactOptedIn.TYPE: _consent,
     events.PhoneOnline.TYPE: phone_data,
     events.PhoneOffline.TYPE: phone_data,
+    events.CampaignCompleted.TYPE: _campaign,
 }
 """What is told, by type: its data and what is remembered of its message → what is said."""

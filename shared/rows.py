@@ -37,6 +37,8 @@ class Table(Generic[R]):
     ``by`` names the event fields that hold the key; an event whose data (or envelope, for
     ``workspace_id``) has them all gets that row loaded. ``keys`` adds further rows of an event.
     ``insert_only`` tables are never loaded: a row that is already there stays.
+    Nor are tables with ``adds``: these columns are counts, and a saved row is added to the one
+    that is there. So a count may belong to something the event does not name.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class Table(Generic[R]):
         by: tuple[str, ...] = (),
         keys: Callable[[Event], Iterable[Key]] | None = None,
         insert_only: bool = False,
+        adds: tuple[str, ...] = (),
     ) -> None:
         self.name, self.row, self.key = name, row, key
-        self.by, self.keys, self.insert_only = by, keys, insert_only
+        self.by, self.keys, self.insert_only, self.adds = by, keys, insert_only, adds
         self.columns = row.__struct_fields__
         self.key_of: Callable[[R], Key] = _tuple_of(key)
         """The key of a row."""
@@ -74,7 +77,8 @@ class Table(Generic[R]):
         if self.insert_only or not rest:
             action = "NOTHING"
         else:
-            action = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in rest)
+            plus = {c: f"{self.name}.{c} + " for c in self.adds}
+            action = "UPDATE SET " + ", ".join(f"{c} = {plus.get(c, '')}excluded.{c}" for c in rest)
         return (
             f"INSERT INTO {self.name} ({names}) SELECT {names} "
             f"FROM json_populate_recordset(NULL::{self.name}, $",
@@ -147,6 +151,14 @@ class Rows:
             self._rows[table.name][key] = row
         self._changed[table.name][key] = row
         return row
+
+    def add(self, table: Table[R], row: R) -> None:
+        """Add the counts of ``row`` to those of the row with its key."""
+        changed = self._changed[table.name]
+        sum_ = changed.setdefault(table.key_of(row), row)
+        if sum_ is not row:
+            for name in table.adds:
+                setattr(sum_, name, getattr(sum_, name) + getattr(row, name))
 
     def remove(self, table: Table[R], *key: str) -> None:
         """Delete the row, if it is there."""

@@ -474,6 +474,16 @@ FAKES: Mapping[tuple[str, str], Callable[[ApiWorld], Callable[[dict[str, Any]], 
         }
     ),
     ("scheduler", "loosenings"): _loosenings,
+    ("scheduler", "forecast"): _always(
+        {
+            "finish_at": None,
+            "by_day": [],
+            "skipped": {},
+            "segments": 0,
+            "messages": 0,
+            "waiting": "no_phone",
+        }
+    ),
     ("gateway", "open_pairing"): _open_pairing,
     ("gateway", "pairing"): _pairing,
     ("webhooks", "save_endpoint"): _save_endpoint,

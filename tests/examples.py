@@ -26,6 +26,8 @@ REPLY = ids.derive("msg", "examples", "reply")
 COMMAND = ids.command_id(MESSAGE, 1)
 API_KEY = ids.derive("key", "examples")
 ENDPOINT = ids.derive("whk", "examples")
+CAMPAIGN = ids.derive("cmp", "examples")
+AUDIENCE = ids.derive("aud", "examples")
 NUMBER = "+14155550123"
 AT = datetime(2026, 3, 2, 17, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=72)
@@ -61,6 +63,17 @@ FACT: dict[str, Any] = {
 }
 SEND: dict[str, Any] = {"message_id": MESSAGE, "contact_id": CONTACT}
 CONSENT: dict[str, Any] = {"contact_id": CONTACT, "number": NUMBER}
+CAMPAIGN_STATE: dict[str, Any] = {
+    "campaign_id": CAMPAIGN,
+    "name": "Spring check-up",
+    "template": "Hi {{first_name|there}}, your boiler is due for its check-up.",
+    "contact_filter": e.ContactFilter(
+        tags_any=("customer",), tags_none=("checked",), custom_fields={"boiler": "gas"}
+    ),
+    "send_window": e.SendWindow(
+        days=(0, 1, 2, 3, 4), start="09:00", end="17:00", timezone="America/Los_Angeles"
+    ),
+}
 TALK: dict[str, Any] = {"contact_id": CONTACT, "conversation_id": CONVERSATION}
 
 STORY: tuple[tuple[e.Actor, e.Data], ...] = (
@@ -298,6 +311,39 @@ STORY: tuple[tuple[e.Actor, e.Data], ...] = (
             grace_until=LATER,
             others=1,
         ),
+    ),
+    (USER, e.CampaignCreated(**CAMPAIGN_STATE)),
+    (
+        USER,
+        e.CampaignUpdated(**CAMPAIGN_STATE, phone_ids=(PHONE,), failover_s=3600, start_at=LATER),
+    ),
+    (USER, e.CampaignDeleted(campaign_id=CAMPAIGN)),
+    (
+        USER,
+        e.CampaignAudience(
+            campaign_id=CAMPAIGN, audience_id=AUDIENCE, part=0, contact_ids=(CONTACT,)
+        ),
+    ),
+    (
+        USER,
+        e.CampaignStarted(
+            campaign_id=CAMPAIGN,
+            audience_id=AUDIENCE,
+            recipients=1,
+            test=True,
+            acknowledged=("first_name",),
+        ),
+    ),
+    (USER, e.CampaignPaused(campaign_id=CAMPAIGN)),
+    (USER, e.CampaignResumed(campaign_id=CAMPAIGN)),
+    (USER, e.CampaignCancelled(campaign_id=CAMPAIGN)),
+    (
+        SCHEDULER,
+        e.CampaignSkipped(campaign_id=CAMPAIGN, contact_id=CONTACT, reason="opted_out"),
+    ),
+    (
+        SCHEDULER,
+        e.CampaignCompleted(campaign_id=CAMPAIGN, recipients=1, messages=0, skipped=1),
     ),
 )
 

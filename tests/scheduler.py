@@ -23,7 +23,7 @@ from typing import Any, Self
 import asyncpg
 
 from cli.embedded import NatsServer, free_port
-from services.scheduler import act, answers, project
+from services.scheduler import act, answers, feed, project
 from services.scheduler.settings import SchedulerSettings
 from shared import events as e
 from shared import ids
@@ -33,6 +33,7 @@ from shared.log import Log
 from shared.service import Context, Service, _launch, _start
 from shared.telemetry import Metrics
 from shared.vault import KeyRing
+from shared.worker import Actor
 from tests.programs import Program
 from tests.tiny import until
 
@@ -69,6 +70,32 @@ class MachineClock:
         return datetime.now(UTC)
 
 
+class Dispatcher(act.Dispatcher):
+    """Says whether it is at work."""
+
+    stepping = False
+
+    async def step(self) -> float | None:
+        self.stepping = True
+        try:
+            return await super().step()
+        finally:
+            self.stepping = False
+
+
+class Feeder(feed.Feeder):
+    """Says whether it is at work."""
+
+    stepping = False
+
+    async def step(self) -> float | None:
+        self.stepping = True
+        try:
+            return await super().step()
+        finally:
+            self.stepping = False
+
+
 class World:
     """One workspace, its phones, and a scheduler."""
 
@@ -86,6 +113,9 @@ class World:
         self.programs: list[Program] = []
         self.context: Context | None = None
         self.dispatcher: act.Dispatcher | None = None
+        self.feeder: feed.Feeder | None = None
+        # What api tells of a campaign's people: contact → {to, timezone, body, parts} or {skipped}
+        self.people: dict[str, dict[str, Any]] = {}
         self._settings = settings
         self._sent: set[str] = set()
         self._key = KeyRing.generate_key()
@@ -97,6 +127,7 @@ class World:
         self._exit.push_async_callback(self.log.close)
         await self.log.ensure_stream()
         self.bus = Bus(self.log)
+        await self.bus.answer("api", "recipients", self._recipients)
         await self.profile(quiet_hours=None)
         if self.directory is None:
             await self.begin()
@@ -134,9 +165,12 @@ class World:
         async with asyncio.timeout(60):
             await context.projector.leading.wait()
 
-    def _actors(self, context: Context) -> list[act.Dispatcher]:
-        self.dispatcher = act.Dispatcher(context)
-        return [self.dispatcher]
+    def _actors(self, context: Context) -> list[Actor]:
+        self.dispatcher, self.feeder = Dispatcher(context), Feeder(context)
+        return [self.dispatcher, self.feeder]
+
+    async def _recipients(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"contact_id": one, **self.people[one]} for one in body["contact_ids"]]
 
     async def end(self) -> None:
         """End it without ceremony, as a crash would: what it remembers is gone."""
@@ -177,9 +211,20 @@ class World:
             assert await projector.passed(last, 60)
             now_s = self.clock.now().timestamp()
             it: Any = self.dispatcher
-            busy = it._queues or it._flying or it._open
+            busy = it.stepping or it._queues or it._flying or it._open
             due = min(it._queues.next_at, it._expiry_at) <= now_s
-            return not busy and not due and (await self.log.state()).last_seq == last
+            feeder: Any = self.feeder
+            runs = feeder._runs.values()
+            feeding = (
+                feeder.stepping
+                or feeder._wanted
+                or feeder._unanswered
+                or any(run.dirty for run in runs)
+            )
+            due = due or any(r.next_at and r.next_at.timestamp() <= now_s for r in runs)
+            if busy or due or feeding:
+                return False
+            return (await self.log.state()).last_seq == last
 
         await until("it rests", rests)
 
@@ -249,6 +294,32 @@ class World:
         wish = self.wish(name, **fields)
         await self.say(wish)
         return wish
+
+    async def campaign(self, name: str, people: int, **fields: Any) -> str:
+        """A campaign to so many people is started; its id."""
+        campaign_id, audience_id = ids.derive("cmp", self.id, name), ids.derive("aud", name)
+        contact_ids = tuple(ids.derive("con", self.id, name, str(n)) for n in range(people))
+        for n, one in enumerate(contact_ids):
+            told = {"to": f"+1415555{n:04d}", "timezone": None, "body": f"{name} {n}", "parts": 1}
+            self.people.setdefault(one, told)
+        test = fields.pop("test", False)
+        state: dict[str, Any] = {"name": name, "template": name} | fields
+        await self.say(
+            e.CampaignCreated(campaign_id=campaign_id, contact_filter=e.ContactFilter(), **state),
+            *(
+                e.CampaignAudience(
+                    campaign_id=campaign_id,
+                    audience_id=audience_id,
+                    part=part,
+                    contact_ids=contact_ids[first : first + 1000],
+                )
+                for part, first in enumerate(range(0, people, 1000))
+            ),
+            e.CampaignStarted(
+                campaign_id=campaign_id, audience_id=audience_id, recipients=people, test=test
+            ),
+        )
+        return campaign_id
 
     async def opt_out(self, wish: e.SendRequested) -> None:
         """The recipient says STOP."""

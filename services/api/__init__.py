@@ -1,15 +1,19 @@
 """The public REST API: accepts texts into the log, shows what became of them, keeps the settings.
 
-In:      workspace.*, api_key.*, contact.*, conversation.*, phone.*, send.*, sms.*, reply.received,
-         webhook.endpoint_*, webhook.attempted, subscription.*
+In:      workspace.*, api_key.*, contact.*, conversation.*, phone.*, campaign.*, send.*, sms.*,
+         reply.received, webhook.endpoint_*, webhook.attempted, subscription.*
 Out:     send.requested, send.cancel_requested, send.resolved, contact.saved, contact.opted_out,
          contact.opted_in, conversation.*, phone.configured, phone.unpaired, workspace.updated,
-         api_key.created, api_key.revoked, subscription.changed
+         api_key.created, api_key.revoked, subscription.changed,
+         campaign.* (all but skipped and completed)
 Tables:  workspace, api_key, phone, contact, contact_word, contact_field, conversation, message,
-         timeline, endpoint, attempt, audit, subscription; vault_idempotency, vault_key_use,
-         vault_request, vault_task, vault_file, vault_file_chunk
-Asks:    gateway (open_pairing, pairing), scheduler (explain, preview, phones, limits, loosenings),
+         timeline, endpoint, attempt, audit, subscription, campaign, audience, skip,
+         campaign_count; vault_idempotency, vault_key_use, vault_request, vault_task, vault_file,
+         vault_file_chunk
+Asks:    gateway (open_pairing, pairing),
+         scheduler (explain, preview, phones, limits, loosenings, forecast),
          webhooks (save_endpoint, remove_endpoint, rotate_secret, test, resend, replay)
+Asked:   recipients (what people in a campaign would get)
 Outside: the host of simulated phones (simulator.py), Stripe (outside/stripe.py)
 
 Every answer: answering.py, with limits.py and access.py.

@@ -1,6 +1,6 @@
 """python -m services.api: run this service until told to stop."""
 
-from services.api import serve
+from services.api import answers, serve
 from services.api.project import PROJECTION
 from services.api.settings import ApiSettings
 from shared.service import Service, run
@@ -11,6 +11,7 @@ if __name__ == "__main__":
             projection=PROJECTION,
             settings=ApiSettings,
             routes=serve.routes,
+            answers=answers.answers,
             actors=serve.actors,
             start=serve.start,
             stop=serve.stop,

@@ -210,6 +210,37 @@ CATALOGUE: Mapping[str, Entry] = {
     "not_there_yet": Entry(
         503, "It was made, but is not shown yet.", "Look at the list in a moment."
     ),
+    # campaigns
+    "unclosed_variable": Entry(422, 'A template has a "{{" that no "}}" closes.', _FIELD),
+    "unopened_variable": Entry(422, 'A template has a "}}" that closes nothing.', _FIELD),
+    "empty_variable": Entry(422, "A template has a variable without a name.", _FIELD),
+    "unknown_syntax": Entry(
+        422,
+        "A template has something between braces that is no variable; position says where.",
+        "Write {{name}} or {{name|fallback}}.",
+    ),
+    "too_many_variables": Entry(422, "A template has more than 50 variables.", _FIELD),
+    "campaign_not_editable": Entry(
+        409,
+        "A running or finished campaign cannot be changed, nor whom a started one is for.",
+        "Pause it first, or write a new one.",
+    ),
+    "campaign_started": Entry(
+        409, "The campaign was started already.", "Look at it; cancel it if it must not go on."
+    ),
+    "no_recipients": Entry(
+        422, "Nobody matches the contact filter.", "Look at the preview and change the filter."
+    ),
+    "too_many_recipients": Entry(
+        422, "More than 250,000 people match the filter.", "Make several campaigns of it."
+    ),
+    "missing_variables": Entry(
+        422,
+        "Some people lack what the text fills in; missing says who and what.",
+        "Add fallbacks, complete the contacts, or name the variables in acknowledge_missing.",
+    ),
+    "campaign_not_running": Entry(409, "The campaign is not under way.", "Look at its state."),
+    "campaign_not_paused": Entry(409, "The campaign is not paused.", "Look at its state."),
     # webhooks
     "unknown_type": Entry(422, "There is no such event type.", _FIELD),
     "endpoint_disabled": Entry(

@@ -24,6 +24,7 @@ TAGS = {
     "Messages": "Send texts, and see what became of them.",
     "Conversations": "The inbox: who said what.",
     "Contacts": "People, their tags, and whether they may be texted.",
+    "Campaigns": "One text to many people, at the pace phones bear.",
     "Phones": "The phones that send and receive.",
     "Simulated phones": "Phones without a SIM, for trying things out.",
     "Webhooks": "Be told what happens.",

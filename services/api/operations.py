@@ -7,6 +7,8 @@ from services.api.operation import Operation
 from services.api.routes import (
     account,
     billing,
+    campaign_runs,
+    campaigns,
     contacts,
     conversations,
     events,
@@ -26,6 +28,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *conversations.OPERATIONS,
     *sheets.OPERATIONS,
     *contacts.OPERATIONS,
+    *campaigns.OPERATIONS,
+    *campaign_runs.OPERATIONS,
     *simulated.OPERATIONS,
     *phones.OPERATIONS,
     *webhooks.OPERATIONS,

@@ -71,6 +71,7 @@ REASONS = {
     "daily_cap": "its phone had used its limit for the day",
     "quiet_hours": "it was quiet hours at the recipient",
     "send_window": "the campaign's send window was closed",
+    "campaign_paused": "its campaign was paused",
     "scheduled": "it was scheduled for later",
     "queue": "others were before it",
     "retry": "it waited to be tried again",
@@ -124,14 +125,20 @@ def _by_phone(type_: str, detail: Mapping[str, Any], phone: str) -> str:
     return f"{name} could not send it{f' {how}' if how else ''}.{said}"
 
 
+# Waits without an end that is known.
+WAITS = {
+    "no_phone": "Waits for a phone: none can send it yet.",
+    "phone_offline": "Waits for its phone to come back online.",
+    "campaign_paused": "Waits for its campaign to be resumed.",
+    "quarantined": "It may or may not have been sent. It is never sent again on its own: "
+    "somebody must decide.",
+}
+
+
 def waiting(reason: str, until: datetime | None, zone: ZoneInfo) -> str:
     """Why a message waits, as put on record."""
     at = f" {_at(until, zone)}" if until else ""
     match reason:
-        case "no_phone":
-            return "Waits for a phone: none can send it yet."
-        case "phone_offline":
-            return "Waits for its phone to come back online."
         case "failover_wait":
             return f"Its phone is offline. If it stays away, another one takes over{at}."
         case "min_gap":
@@ -148,13 +155,8 @@ def waiting(reason: str, until: datetime | None, zone: ZoneInfo) -> str:
             return f"Others are before it on its phone.{f' Its turn comes{at}.' if at else ''}"
         case "retry":
             return f"Is tried again{at}." if at else "Is tried again."
-        case "quarantined":
-            return (
-                "It may or may not have been sent. It is never sent again on its own: "
-                "somebody must decide."
-            )
         case _:
-            return f"Waits{at}."
+            return WAITS.get(reason, f"Waits{at}.")
 
 
 def _at(when: datetime | str, zone: ZoneInfo) -> str:

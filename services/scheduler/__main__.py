@@ -1,6 +1,6 @@
 """python -m services.scheduler: run this service until told to stop."""
 
-from services.scheduler import act, answers, project
+from services.scheduler import act, answers, feed, project
 from services.scheduler.settings import SchedulerSettings
 from shared.service import Service, run
 
@@ -10,6 +10,6 @@ if __name__ == "__main__":
             projection=project.PROJECTION,
             settings=SchedulerSettings,
             answers=answers.answers,
-            actors=lambda context: [act.Dispatcher(context)],
+            actors=lambda context: [act.Dispatcher(context), feed.Feeder(context)],
         )
     )

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from services.scheduler import decide, policy, record
-from services.scheduler.desk import account_of, handset_of, text_of
+from services.scheduler.desk import account_of, campaign_of, handset_of, text_of
 from services.scheduler.flights import Flight, Flights
 from services.scheduler.queues import Queues
 from shared import events as e
@@ -64,6 +64,7 @@ class Dispatcher:
         self._rows: dict[str, decide.Handset] = {}  # phones as their rows say
         # The same with what is flying on top: what the next decision must be based on.
         self._phones: dict[str, dict[str, decide.Handset]] = {}
+        self._campaigns: dict[str, decide.Campaign] = {}  # under way, and what became of others
         self._queues = Queues()
         self._flying = Flights()
         self._open = True
@@ -79,6 +80,8 @@ class Dispatcher:
             async with self._c.db.owner.acquire() as db:
                 for row in await db.fetch(self._sql.all_workspaces):
                     self._accounts[row["id"]] = account_of(row)
+                for row in await db.fetch(self._sql.live_campaigns):
+                    self._campaigns[row["id"]] = campaign_of(row)
                 for row in await db.fetch(self._sql.all_phones):
                     self._admit(handset_of(row))
                 for row in await db.fetch(self._sql.active_queues):
@@ -105,6 +108,9 @@ class Dispatcher:
         self._over(self._flying.arrived(messages))
         for row in saved.get("workspace", {}).values():
             self._account_changed(account_of(row))
+        for row in saved.get("campaign", {}).values():
+            if row is not None and row.state != "draft":
+                self._campaign_changed(campaign_of(row), row.workspace_id)
         for row in saved.get("phone", {}).values():
             self._admit(handset_of(row))
         for row in messages:
@@ -120,6 +126,17 @@ class Dispatcher:
     def _account_changed(self, account: decide.Account) -> None:
         """Other quiet hours, another patience with silent phones: everybody is looked at again."""
         self._accounts[account.id] = account
+        self._look_everywhere(account)
+
+    def _campaign_changed(self, campaign: decide.Campaign, workspace_id: str) -> None:
+        """Paused: its texts leave the lines. Resumed: they come back. Edited: they look again."""
+        known = self._campaigns.get(campaign.id)
+        self._campaigns[campaign.id] = campaign
+        if known is not None and known != campaign:
+            self._look_everywhere(self._account(workspace_id))
+            self._queues.activate(campaign.id, workspace_id, timed=True)
+
+    def _look_everywhere(self, account: decide.Account) -> None:
         self._queues.activate(account.id, account.id, timed=True)
         for phone in self._phones.get(account.id, {}).values():
             self._queues.activate(phone.id, account.id, timed=True)
@@ -145,7 +162,8 @@ class Dispatcher:
         """Come back when a silent phone's texts may take another one."""
         if phone.state != "offline":
             return
-        for after_s in (account.failover_s, account.campaign_failover_s):
+        own = {campaign.failover_s for campaign in self._campaigns.values()}
+        for after_s in {account.failover_s, account.campaign_failover_s, *own}:
             if after_s is not None:
                 for wait_s in (after_s, max(after_s, self._limits.lease_s)):
                     due = phone.state_at + timedelta(seconds=wait_s)
@@ -300,7 +318,7 @@ class Dispatcher:
 
     def _desk(self, workspace_id: str) -> decide.Desk:
         phones = self._phones.get(workspace_id, {})
-        return decide.Desk(self._account(workspace_id), phones, self._limits)
+        return decide.Desk(self._account(workspace_id), phones, self._limits, self._campaigns)
 
     def _ring_phones(self, desk: decide.Desk, queues: Iterable[str], now: datetime) -> None:
         """Come back when a phone that is merely pacing itself is free again."""
@@ -322,7 +340,8 @@ class Dispatcher:
         before = now - timedelta(seconds=self._limits.lease_s)
         for row in await db.fetch(self._sql.stranded, queue, before):
             text = text_of(row)
-            moves_at = decide.failover_at(text, phone, self._account(workspace_id))
+            campaign = self._campaigns.get(text.campaign_id or "")
+            moves_at = decide.failover_at(text, phone, self._account(workspace_id), campaign)
             if moves_at is not None and moves_at <= now and text.id not in self._flying:
                 self._append(record.recall(text, row["command_id"], "failover", now), text)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from services.scheduler import decide, policy, words
-from services.scheduler.desk import account_of, handset_of, text_of
+from services.scheduler import decide, forecast, policy, words
+from services.scheduler.desk import account_of, campaign_of, handset_of, text_of
 from shared import numbers
 from shared.bus import Handler
 from shared.problems import Problem
 from shared.service import Context
 from shared.sql import queries
+
+FORECASTS_MAX = 2  # at once: each takes turns with everything else this process does
 
 
 def answers(context: Context) -> Mapping[str, Handler]:
@@ -25,6 +28,7 @@ def answers(context: Context) -> Mapping[str, Handler]:
         "limits": desk.limits,
         "loosenings": desk.loosenings,
         "parked": desk.parked,
+        "forecast": desk.forecast,
     }
 
 
@@ -34,6 +38,7 @@ class _Answers:
         self._sql = queries("services.scheduler")
         settings = context.settings
         self._limits = decide.Limits(settings.window, settings.lease_s, settings.unpaced_simulation)
+        self._forecasting = asyncio.Semaphore(FORECASTS_MAX)
 
     async def _desk(self, db: Any, workspace_id: str) -> decide.Desk:
         account = account_of(
@@ -50,6 +55,9 @@ class _Answers:
             if row is None:
                 raise Problem(404, "not_found", "There is no such message.")
             desk = await self._desk(db, body["workspace_id"])
+            if row["campaign_id"] is not None:
+                campaign = await db.fetchrow(self._sql.one_campaign, row["campaign_id"])
+                desk.campaigns = {campaign["id"]: campaign_of(campaign)} if campaign else {}
             ahead = 0
             if row["state"] == "waiting":
                 ahead = await db.fetchval(
@@ -154,6 +162,28 @@ class _Answers:
             old, new = (_quiet_limits(body["workspace"][k]) for k in ("current", "wanted"))
         return {"warnings": policy.loosenings(old, new)}
 
+    async def forecast(self, body: dict[str, Any]) -> dict[str, Any]:
+        """When a campaign would end, for people in groups: forecast.py has the rules.
+
+        ``{workspace_id, campaign, clocks, groups}``: ``campaign`` has the fields of its row,
+        ``clocks`` are lists of zone names, ``groups`` are [index into clocks, phone they know or
+        null, parts, how many].
+        """
+        now = self._c.clock.now()
+        workspace_id: str = body["workspace_id"]
+        async with self._c.db.tenant(workspace_id) as db:
+            desk = await self._desk(db, workspace_id)
+            queued = await db.fetch(self._sql.queued_ahead, workspace_id)
+            others = await db.fetch(self._sql.other_campaigns, workspace_id, body["campaign"]["id"])
+        async with self._forecasting:
+            clockwork = forecast.prepared(desk, body, queued, others, now)
+            for found in clockwork.run():
+                if found is None:
+                    await asyncio.sleep(0)
+                else:
+                    return found.answer()
+        raise AssertionError("a forecast ends with what it found")
+
     async def parked(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Quarantined messages: what a person must decide about."""
         async with self._c.db.owner.acquire() as db:
@@ -169,12 +199,12 @@ def _wait(
     if row["state"] != "waiting":
         return None
     text: decide.Text = row["text"] if "text" in row else text_of(row)
-    own = decide.message_outcome(text, desk.account, now)
+    own = decide.message_outcome(text, desk.account, now, desk.campaign(text))
     if isinstance(own, decide.Hold):
         return own.reason, own.until, None
     phone = desk.phones.get(text.phone_id or text.contact_phone or text.queue)
     if phone is not None:
-        moves_at = decide.failover_at(text, phone, desk.account)
+        moves_at = decide.failover_at(text, phone, desk.account, desk.campaign(text))
         if phone.state != "online":
             return ("phone_offline" if moves_at is None else "failover_wait"), moves_at, phone
         block = decide.phone_block(phone, text, desk.account, desk.limits, now)

@@ -7,12 +7,12 @@ what a phone must wait for. ``assign`` puts both together for one workspace.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from services.scheduler import policy
+from services.scheduler import hours, policy
 from shared import ids
 
 EXPIRY_GRACE_S = 86_400.0
@@ -29,6 +29,18 @@ class Account:
     failover_s: float | None = None
     campaign_failover_s: float = policy.CAMPAIGN_FAILOVER.total_seconds()
     resend_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign's part of the rules. ``phone_ids``: only these may carry it; empty is any."""
+
+    id: str
+    state: str
+    window: policy.SendWindow | None = None
+    phone_ids: frozenset[str] = frozenset()
+    failover_s: float | None = None
+    test: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +101,7 @@ class Text:
     opted_out: bool = False
     contact_seq: int = 0
     contact_phone: str | None = None
+    campaign_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +159,24 @@ class Desk:
     account: Account
     phones: dict[str, Handset]
     limits: Limits = field(default_factory=Limits)
+    campaigns: Mapping[str, Campaign] = field(default_factory=dict[str, Campaign])
+
+    def campaign(self, text: Text) -> Campaign | None:
+        """The campaign ``text`` is of."""
+        return None if text.campaign_id is None else self.campaigns.get(text.campaign_id)
 
     def has_real_phone(self) -> bool:
         """Whether a phone with a SIM of its own is paired."""
         return any(not p.simulated and p.state != "unpaired" for p in self.phones.values())
 
 
-def message_outcome(text: Text, account: Account, now: datetime) -> Hold | Reject | Expire | None:
-    """What the text must wait for, or why it never goes; None: nothing about it is in the way."""
+def message_outcome(
+    text: Text, account: Account, now: datetime, campaign: Campaign | None = None
+) -> Hold | Reject | Expire | None:
+    """What the text must wait for, or why it never goes; None: nothing about it is in the way.
+
+    While its campaign is paused it stands in a queue of the campaign's own, in nobody's way.
+    """
     if text.expires_at <= now:
         return Expire(text, text.reason)
     if text.source == "confirmation":  # ignores suppression, quiet hours and gap; nothing else does
@@ -162,21 +185,27 @@ def message_outcome(text: Text, account: Account, now: datetime) -> Hold | Rejec
         return Reject(
             text, "recipient_opted_out", "The recipient opted out of messages from this workspace."
         )
+    if campaign is not None and campaign.state != "running":
+        return Hold(text, "campaign_paused", None, campaign.id)
+    if campaign is not None and text.queue == campaign.id:
+        known = text.contact_phone if _among(campaign, text.contact_phone) else None
+        return Hold(text, "queue", None, text.phone_id or known or account.id)
     if text.wake_at > now:
         return Hold(text, text.reason or "scheduled", text.wake_at)
-    if account.quiet is None:
+    if account.quiet is None and campaign is None:
         return None
-    start, end = account.quiet
     zones = policy.zones_for(text.timezone, text.number_zones, account.zone)
+    window = campaign.window if campaign is not None else None
 
     def blocked(at: datetime) -> datetime | None:
-        return policy.quiet_until(at, zones, start, end)
+        closed = hours.closed_until(at, zones, account.quiet, window)
+        return None if closed is None else closed[1]
 
-    opens_at = blocked(now)
-    if opens_at is None:
+    closed = hours.closed_until(now, zones, account.quiet, window)
+    if closed is None:
         return None
     spread_by = text.queue if text.queue != text.workspace_id else text.id
-    return Hold(text, "quiet_hours", policy.release_at(opens_at, spread_by, blocked))
+    return Hold(text, closed[0], policy.release_at(closed[1], spread_by, blocked))
 
 
 def phone_block(
@@ -219,7 +248,9 @@ def _sent(phone: Handset, account: Account, now: datetime) -> int:
     return phone.sent_today if phone.day == today else 0
 
 
-def failover_at(text: Text, phone: Handset, account: Account) -> datetime | None:
+def failover_at(
+    text: Text, phone: Handset, account: Account, campaign: Campaign | None = None
+) -> datetime | None:
     """When a text that waits for a silent phone may take another; None: never.
 
     Only an offline phone counts: one that is merely late is given time to come back.
@@ -227,6 +258,8 @@ def failover_at(text: Text, phone: Handset, account: Account) -> datetime | None
     if text.phone_id is not None or phone.state != "offline":
         return None
     after_s = account.campaign_failover_s if text.source == "campaign" else account.failover_s
+    if campaign is not None and campaign.failover_s is not None:
+        after_s = campaign.failover_s
     return None if after_s is None else phone.state_at + timedelta(seconds=after_s)
 
 
@@ -241,7 +274,7 @@ def assign(desk: Desk, texts: Iterable[Text], now: datetime) -> list[Outcome]:
     blocked: set[str] = set()
     pool = Pool(desk, now)
     for text in texts:
-        own = message_outcome(text, desk.account, now)
+        own = message_outcome(text, desk.account, now, desk.campaign(text))
         if own is not None:
             if not (
                 isinstance(own, Hold) and own.reason == text.reason and own.until == text.until
@@ -268,7 +301,12 @@ def _last_spoken(desk: Desk, text: Text) -> str | None:
     phone = desk.phones.get(text.contact_phone or text.queue)
     if phone is None or phone.state == "unpaired" or (text.test and not phone.simulated):
         return None
-    return phone.id
+    return phone.id if _among(desk.campaign(text), phone.id) else None
+
+
+def _among(campaign: Campaign | None, phone_id: str | None) -> bool:
+    """Whether the campaign of a text, if it is of one, lets this phone carry it."""
+    return campaign is None or not campaign.phone_ids or phone_id in campaign.phone_ids
 
 
 class Pool:
@@ -314,7 +352,7 @@ def _through(
     if text.test and not phone.simulated:
         return Reject(text, "test_key_real_phone", "A test key reaches only simulated phones.")
     if phone.state != "online":
-        moves_at = failover_at(text, phone, desk.account)
+        moves_at = failover_at(text, phone, desk.account, desk.campaign(text))
         if moves_at is not None and moves_at <= now:
             other = _through_any(desk, text, pool, now)
             if isinstance(other, Go) or text.queue == desk.account.id:
@@ -351,7 +389,7 @@ def may_carry(desk: Desk, phone: Handset, text: Text) -> bool:
 
     A simulated phone stands in only while a workspace has no real one: nobody is reached by it.
     """
-    if not usable(phone, text):
+    if not usable(phone, text) or not _among(desk.campaign(text), phone.id):
         return False
     return text.test or not phone.simulated or not desk.has_real_phone()
 

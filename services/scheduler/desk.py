@@ -75,6 +75,28 @@ def text_of(row: Any) -> decide.Text:
         opted_out=bool(row["opted_out"]),
         contact_seq=row["contact_seq"] or 0,
         contact_phone=row["contact_phone"],
+        campaign_id=row["campaign_id"],
+    )
+
+
+def campaign_of(row: Any) -> decide.Campaign:
+    """The rules in a campaign's row or record."""
+    get = _getter(row)
+    window = get("send_window")
+    return decide.Campaign(
+        id=get("id"),
+        state=get("state"),
+        window=policy.SendWindow(
+            frozenset(window["days"]),
+            time.fromisoformat(window["start"]),
+            time.fromisoformat(window["end"]),
+            ZoneInfo(window["timezone"]),
+        )
+        if window
+        else None,
+        phone_ids=frozenset(get("phone_ids")),
+        failover_s=get("failover_s"),
+        test=get("test"),
     )
 
 

@@ -101,3 +101,49 @@ SELECT * FROM contact WHERE id = $1;
 SELECT id, workspace_id, contact_id, dispatched_to, attempt, dispatched_at, outcome FROM message
  WHERE state = 'open' AND outcome = 'quarantined' AND ($1::text IS NULL OR workspace_id = $1)
  ORDER BY requested_seq LIMIT 500;
+
+-- name: live_campaigns
+-- Campaigns whose texts may still be in a queue.
+SELECT * FROM campaign c
+ WHERE state IN ('running', 'paused') OR (state = 'cancelled' AND EXISTS (
+       SELECT FROM message m WHERE m.campaign_id = c.id AND m.state <> 'final'));
+
+-- name: one_campaign
+-- The campaign of a message. $1 id.
+SELECT * FROM campaign WHERE id = $1;
+
+-- name: campaign_people
+-- Whose turn is to come, in order. $1 audience, $2 campaign.
+SELECT who.id
+  FROM (SELECT part, each.id, each.n FROM audience,
+               jsonb_array_elements_text(contact_ids) WITH ORDINALITY AS each (id, n)
+         WHERE audience_id = $1) AS who
+ WHERE who.id NOT IN (SELECT contact_id FROM message WHERE campaign_id = $2)
+   AND who.id NOT IN (SELECT contact_id FROM skip WHERE campaign_id = $2)
+ ORDER BY who.part, who.n;
+
+-- name: campaign_skips
+-- How many of a campaign's people got nothing. $1 campaign.
+SELECT count(*) FROM skip WHERE campaign_id = $1;
+
+-- name: campaign_texts
+-- A campaign's texts of which it is not known what became of them. $1 campaign.
+SELECT id, contact_id, state, queue, outcome, cancel FROM message
+ WHERE campaign_id = $1 AND state <> 'final';
+
+-- name: known_phones
+-- Which phone each of these contacts last spoke with. $1 ids.
+SELECT c.id, c.phone_id FROM unnest($1::text[]) AS who (id) JOIN contact c ON c.id = who.id
+ WHERE c.phone_id IS NOT NULL;
+
+-- name: queued_ahead
+-- What waits in a workspace's lines, by line, lane, campaign and hour it is due. $1 workspace.
+SELECT queue, lane, campaign_id, date_trunc('hour', wake_at) AS due, count(*) AS count
+  FROM message WHERE workspace_id = $1 AND state = 'waiting' GROUP BY 1, 2, 3, 4;
+
+-- name: other_campaigns
+-- The other campaigns of a workspace under way, and how many of each one's people are to come.
+-- $1 workspace, $2 this campaign.
+SELECT c.*, c.recipients - (SELECT count(*) FROM message m WHERE m.campaign_id = c.id)
+                         - (SELECT count(*) FROM skip s WHERE s.campaign_id = c.id) AS pending
+  FROM campaign c WHERE c.workspace_id = $1 AND c.id <> $2 AND c.state = 'running';

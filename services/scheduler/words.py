@@ -40,6 +40,8 @@ def waiting(
             return f"It is quiet hours where the recipient is. It goes out{at}."
         case "send_window":
             return f"The campaign's send window is closed. It opens{at}."
+        case "campaign_paused":
+            return "Its campaign is paused. It goes out once the campaign is resumed."
         case "scheduled":
             return f"It is scheduled to go out{at}."
         case "retry":

@@ -91,5 +91,8 @@ _EXAMPLES: dict[str, Data] = {
         events.ContactOptedIn(**_OPT_OUT, rule="start", text="START"),
         events.PhoneOnline(phone_id=_PHONE_ID),
         events.PhoneOffline(phone_id=_PHONE_ID),
+        events.CampaignCompleted(
+            campaign_id=ids.derive("cmp", "example"), recipients=120, messages=117, skipped=3
+        ),
     )
 }

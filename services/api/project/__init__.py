@@ -5,7 +5,16 @@ tables.py has the rows; one module per entity has a function per event type, lis
 
 from __future__ import annotations
 
-from services.api.project import account, audit, billing, contact, message, phone, webhook
+from services.api.project import (
+    account,
+    audit,
+    billing,
+    campaign,
+    contact,
+    message,
+    phone,
+    webhook,
+)
 from services.api.project.tables import TABLES
 from shared import events as e
 from shared.projector import Projection
@@ -17,6 +26,7 @@ FILTERS = (
     "contact.>",
     "conversation.>",
     "phone.>",
+    "campaign.>",
     "send.>",
     "sms.accepted.>",
     "sms.submitted.>",
@@ -37,9 +47,13 @@ APPLY = {
     **account.APPLY,
     **phone.APPLY,
     **contact.APPLY,
-    **message.APPLY,
+    **{
+        kind: fold if kind is e.ReplyReceived else campaign.counted(fold)
+        for kind, fold in message.APPLY.items()
+    },
     **webhook.APPLY,
     **billing.APPLY,
+    **campaign.APPLY,
 }
 
 

@@ -11,8 +11,9 @@ from services.api.project.tables import AUDIT, Audit
 from shared import events as e
 from shared.rows import Rows
 
-# Too many, and nobody's doing: each attempt to reach a webhook has its own list.
-LEFT_OUT = frozenset({e.WebhookAttempted.TYPE})
+# Too many, and nobody's doing: attempts to reach a webhook have their own list, a campaign's people
+# are counted in its report.
+LEFT_OUT = frozenset({e.WebhookAttempted.TYPE, e.CampaignAudience.TYPE, e.CampaignSkipped.TYPE})
 TEXTS = frozenset({"send", "sms", "reply"})
 # What a phone is seen to do by itself belongs to the feed of events, not among what people did.
 PRESENCE = frozenset({e.PhoneOnline.TYPE, e.PhoneLate.TYPE, e.PhoneOffline.TYPE})

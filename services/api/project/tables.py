@@ -239,6 +239,61 @@ class Subscription(Struct, omit_defaults=True):
     grace_until: datetime | None = None
 
 
+class Campaign(Struct, omit_defaults=True):
+    """A campaign as it stands."""
+
+    id: str
+    workspace_id: str
+    name: str
+    template: str
+    contact_filter: Any
+    phone_ids: list[str]
+    state: str
+    test: bool
+    recipients: int
+    seq: int
+    created_at: datetime
+    updated_at: datetime
+    send_window: Any | None = None
+    failover_s: int | None = None
+    start_at: datetime | None = None
+    audience_id: str | None = None
+    acknowledged: list[str] | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Audience(Struct):
+    """Up to a thousand recipients of a start."""
+
+    audience_id: str
+    part: int
+    campaign_id: str
+    workspace_id: str
+    contact_ids: list[str]
+
+
+class Skip(Struct):
+    """A recipient who gets nothing."""
+
+    campaign_id: str
+    contact_id: str
+    workspace_id: str
+    reason: str
+    at: datetime
+
+
+class CampaignCount(Struct):
+    """How many of one kind."""
+
+    campaign_id: str
+    kind: str
+    name: str
+    phone_id: str
+    workspace_id: str
+    count: int
+
+
 def _of_workspace(event: Event) -> tuple[tuple[str, ...], ...]:
     """Only events about the workspace itself need its row, though every event names one."""
     return ((event.workspace_id,),) if isinstance(event.data, WorkspaceState) else ()
@@ -257,6 +312,15 @@ ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
 ATTEMPT = Table("attempt", Attempt, insert_only=True)
 AUDIT = Table("audit", Audit, ("workspace_id", "seq"), insert_only=True)
 SUBSCRIPTION = Table("subscription", Subscription, ("workspace_id",))  # put whole, never read
+CAMPAIGN = Table("campaign", Campaign, by=("campaign_id",))
+AUDIENCE = Table("audience", Audience, ("audience_id", "part"), insert_only=True)
+SKIP = Table("skip", Skip, ("campaign_id", "contact_id"), by=("campaign_id", "contact_id"))
+CAMPAIGN_COUNT = Table(
+    "campaign_count",
+    CampaignCount,
+    ("campaign_id", "kind", "name", "phone_id"),
+    adds=("count",),
+)
 
 TABLES = (
     WORKSPACE,
@@ -272,4 +336,8 @@ TABLES = (
     ATTEMPT,
     AUDIT,
     SUBSCRIPTION,
+    CAMPAIGN,
+    AUDIENCE,
+    SKIP,
+    CAMPAIGN_COUNT,
 )

@@ -38,6 +38,7 @@ KINDS = {
     "pair": "a pairing",
     "req": "a request",
     "tsk": "a task",
+    "cmp": "a campaign",
 }
 SENTENCES |= {f"^{p}_{ULID}$": f"must be the id of {kind}, {p}_…" for p, kind in KINDS.items()}
 

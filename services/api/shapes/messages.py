@@ -139,7 +139,7 @@ class Waiting(Struct):
         str,
         Meta(
             description="no_phone, phone_offline, min_gap, daily_cap, quiet_hours, send_window, "
-            "scheduled, queue, retry, failover_wait or quarantined."
+            "scheduled, queue, retry, failover_wait, campaign_paused or quarantined."
         ),
     ]
     until: Annotated[datetime | None, Meta(description="Until when, where that is known.")]

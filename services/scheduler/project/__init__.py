@@ -7,7 +7,7 @@ act.py appends moves it on.
 
 from __future__ import annotations
 
-from services.scheduler.project import contact, message, phone
+from services.scheduler.project import campaign, contact, message, phone
 from services.scheduler.project.tables import TABLES
 from shared import events as e
 from shared.projector import Projection
@@ -25,10 +25,11 @@ FILTERS = (
     "reply.received.>",
     "phone.>",
     "workspace.>",
+    "campaign.>",
 )
 
 
-APPLY = {**message.APPLY, **contact.APPLY, **phone.APPLY}
+APPLY = {**message.APPLY, **contact.APPLY, **phone.APPLY, **campaign.APPLY}
 
 
 def apply(rows: Rows, seq: int, event: e.Event) -> None:

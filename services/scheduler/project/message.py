@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from services.scheduler import policy
 from services.scheduler.project.contact import contact_of, local_date
 from services.scheduler.project.tables import (
+    CAMPAIGN,
     CONTACT,
     MESSAGE,
     PHONE,
@@ -28,6 +29,10 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
         return  # the same request again, after the log's own window for repeats
     contact = rows.get(CONTACT, data.contact_id)
     last_phone = contact.phone_id if contact else None
+    if data.campaign_id is not None:
+        campaign = rows.get(CAMPAIGN, data.campaign_id)
+        if campaign is not None and campaign.phone_ids and last_phone not in campaign.phone_ids:
+            last_phone = None
     queue = data.phone_id or last_phone or event.workspace_id
     rows.put(
         MESSAGE,
@@ -58,6 +63,7 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
             accepted=False,
             cancel=None,
             outcome=None,
+            campaign_id=data.campaign_id,
         ),
     )
 

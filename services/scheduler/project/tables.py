@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
@@ -77,11 +78,43 @@ class Message(Struct):
     accepted: bool
     cancel: str | None
     outcome: str | None
+    campaign_id: str | None = None
+
+
+class Campaign(Struct):
+    id: str
+    workspace_id: str
+    state: str
+    seq: int
+    send_window: dict[str, Any] | None
+    phone_ids: list[str]
+    failover_s: int | None
+    start_at: datetime | None
+    audience_id: str | None
+    recipients: int
+    test: bool
+
+
+class Audience(Struct):
+    audience_id: str
+    part: int
+    campaign_id: str
+    workspace_id: str
+    contact_ids: list[str]
+
+
+class Skip(Struct):
+    campaign_id: str
+    contact_id: str
+    workspace_id: str
 
 
 WORKSPACE = Table("workspace", Workspace, by=("workspace_id",))
 PHONE = Table("phone", Phone, by=("phone_id",))
 CONTACT = Table("contact", Contact, by=("contact_id",))
 MESSAGE = Table("message", Message, by=("message_id",))
+CAMPAIGN = Table("campaign", Campaign, by=("campaign_id",))
+AUDIENCE = Table("audience", Audience, ("audience_id", "part"), insert_only=True)
+SKIP = Table("skip", Skip, ("campaign_id", "contact_id"), insert_only=True)
 
-TABLES = (WORKSPACE, PHONE, CONTACT, MESSAGE)
+TABLES = (WORKSPACE, PHONE, CONTACT, MESSAGE, CAMPAIGN, AUDIENCE, SKIP)
