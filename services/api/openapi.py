@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from services.api import bounds, examples
 from services.api.catalogue import CATALOGUE
 from services.api.operation import Download, Operation, Streamed
 from services.api.shapes.fields import KINDS, ULID
+from shared import outward
 from shared.problems import TITLES
 
 VERSION = "1.0.0"
@@ -68,7 +71,11 @@ class _Untitled(GenerateJsonSchema):
 
 def document(operations: Sequence[Operation], public_url: str) -> dict[str, Any]:
     """The document of ``operations`` as served at ``public_url``."""
-    return _renamed(_document(operations, public_url))
+    made = _renamed(_document(operations, public_url))
+    examples.add_to(made, public_url)
+    bounds.add_to(made["paths"])
+    bounds.add_to(made["components"])
+    return made
 
 
 def _renamed(node: Any) -> Any:
@@ -94,11 +101,13 @@ def _document(operations: Sequence[Operation], public_url: str) -> dict[str, Any
             "title": "8ms API",
             "version": VERSION,
             "description": DESCRIPTION,
+            "contact": {"name": "8ms", "url": public_url},
         },
-        "servers": [{"url": public_url}],
+        "servers": [_server(public_url)],
         "security": [{"api_key": []}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
+        "webhooks": {type_: _webhook(type_, shape) for type_, shape in _told().items()},
         "components": {
             "schemas": _schemas(operations),
             "headers": _HEADERS,
@@ -111,6 +120,37 @@ def _document(operations: Sequence[Operation], public_url: str) -> dict[str, Any
                 }
             },
         },
+    }
+
+
+def _server(public_url: str) -> dict[str, Any]:
+    local = urlsplit(public_url).hostname in ("127.0.0.1", "::1", "localhost")
+    said = "A local server, for trying things out." if local else "The production server."
+    return {"url": public_url, "description": said, "x-internal": False}
+
+
+def _told() -> dict[str, Any]:
+    """What a webhook tells, by type: the struct its shape returns."""
+    return {name: get_type_hints(shape)["return"] for name, shape in outward.SHAPES.items()}
+
+
+def _webhook(type_: str, data: Any) -> dict[str, Any]:
+    """A webhook as OpenAPI describes it: the request we make."""
+    envelope = {"$ref": REFERENCE + outward.Body.__name__}
+    told = {"type": {"const": type_}, "data": {"$ref": REFERENCE + data.__name__}}
+    return {
+        "post": {
+            "operationId": f"webhook.{type_}",
+            "tags": ["Webhooks"],
+            "summary": type_,
+            "description": f"Sent to endpoints that subscribe to `{type_}`, signed (see the "
+            "README). Answer 2xx within 15 seconds; anything else is tried again.",
+            "requestBody": {
+                "required": True,
+                "content": {JSON: {"schema": {"allOf": [envelope, {"properties": told}]}}},
+            },
+            "responses": {"200": {"description": "Taken."}},
+        }
     }
 
 
@@ -301,6 +341,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
         for response in (op.response, *op.also.values()):
             if response not in (None, Download, Streamed):
                 responses[response] = None
+    responses |= dict.fromkeys((outward.Body, *_told().values()))
     _, answered = msgspec.json.schema_components(list(responses), ref_template=REFERENCE + "{name}")
     return {**asked["$defs"], **answered, "Problem": _PROBLEM}
 

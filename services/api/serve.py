@@ -12,6 +12,7 @@ from services.api.act import Sweeper
 from services.api.api import Api
 from services.api.billing.reconciler import Reconciler
 from services.api.operations import OPERATIONS
+from services.api.routes.docs import Docs
 from services.api.routes.site import Site
 from services.api.routes.stripe import StripePages
 from services.api.tasks.clerk import Clerk
@@ -31,6 +32,7 @@ def routes(app: web.Application, context: Context) -> None:
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.route, dispatch.handler(api, operation))
     Site(OPERATIONS, api.public_url).add_to(app)
+    Docs(api.public_url).add_to(app)
     app.on_response_prepare.append(api.answering.prepare)
     app[FRAME].answered = api.answering.answered
     StripePages(api.billing).add_to(app)

@@ -57,7 +57,8 @@ class Site:
         return html(
             "8ms",
             "<h1>8ms</h1><p>An SMS gateway on your own Android phones. This is its API.</p>"
-            '<ul><li><a href="/v1/openapi.json">OpenAPI document</a></li>'
+            '<ul><li><a href="/v1/docs">Reference, to read and to try</a></li>'
+            '<li><a href="/v1/openapi.json">OpenAPI document</a></li>'
             '<li><a href="/problems">Problems, and what to do about them</a></li></ul>',
         )
 
