@@ -41,6 +41,8 @@ TAGS = {
 DESCRIPTION = """\
 Send and receive SMS through your own Android phones.
 
+- **Sign in** with `Authorization: Bearer` and an API key (`POST /v1/api-keys`, or the dashboard). A
+  key can do what its scopes say; one that begins `8ms_test_` reaches only simulated phones.
 - **Errors** are `application/problem+json` (RFC 9457) with a stable `code`; `errors` names every
   wrong field at once, with a JSON Pointer.
 - **Repeating** a POST or PATCH with the same `Idempotency-Key` within 24 hours is answered and not

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 from aiohttp import ClientSession
 
@@ -117,6 +118,29 @@ def test_the_document_is_complete() -> None:
             assert schema["additionalProperties"] is False
             for example in schema.get("examples", ()):
                 assert set(example) <= set(schema["properties"])
+
+
+def test_every_operation_has_examples_that_fit_their_schemas() -> None:
+    made: dict[str, Any] = document(OPERATIONS, "https://api.example.com")
+
+    def check(schema: dict[str, Any], value: Any, where: str) -> None:
+        whole = {**schema, "components": made["components"]}
+        found = jsonschema_rs.Draft202012Validator(whole).iter_errors(value)
+        assert not [f"{error.instance_path}: {error.message}" for error in found], where
+
+    for methods in made["paths"].values():
+        for operation in methods.values():
+            name = operation["operationId"]
+            for parameter in operation["parameters"]:
+                check(parameter["schema"], parameter["example"], f"{name} {parameter['name']}")
+            bodies = [operation["requestBody"]] if "requestBody" in operation else []
+            for body in [*bodies, *operation["responses"].values()]:
+                for content in body.get("content", {}).values():
+                    given = content.get("examples") or {"": {"value": content["example"]}}
+                    for example in given.values():
+                        check(content["schema"], example["value"], name)
+            assert "429" in operation["responses"]
+    assert {"sms.delivered", "reply.received"} <= set(made["webhooks"])
 
 
 async def test_the_document_can_be_read_by_a_browser_elsewhere(

@@ -34,18 +34,10 @@ def spectral() -> Path:
     if npm is None:
         pytest.skip("npm is not installed, and Spectral is not in the cache")
     CACHE.mkdir(parents=True, exist_ok=True)
-    command = [
-        npm,
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--prefix",
-        str(CACHE),
-    ]
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(CACHE)]
     try:
         done = subprocess.run(
-            [*command, *PACKAGES],
+            [npm, "install", *options, *PACKAGES],
             capture_output=True,
             text=True,
             timeout=INSTALL_TIMEOUT_S,

@@ -44,7 +44,13 @@ async def get_limits(call: Call) -> Reply:
         requests_kept_days=api.context.settings.requests_kept_days,
     )
     said = await api.ask_if_there(call, "scheduler", "limits", {}, ASK_TIMEOUT_S)
-    return Reply(shapes.LimitsAnswer(rate=rate, sizes=sizes, sending=_sending(said), plan=[]))
+    plan = (await api.billing.standing(call.workspace_id, call.now)).plan
+    used = await api.billing.usage(call)
+    planned = [
+        shapes.PlanLimit(what=what, limit=plan.limit(what), used=count)
+        for what, count in used.items()
+    ]
+    return Reply(shapes.LimitsAnswer(rate=rate, sizes=sizes, sending=_sending(said), plan=planned))
 
 
 def _sending(said: dict[str, Any] | None) -> shapes.Sending | None:

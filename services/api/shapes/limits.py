@@ -18,6 +18,7 @@ class RequestQuery(Paged):
         Annotated[
             str,
             Field(
+                max_length=3,
                 pattern="^([1-5][0-9][0-9]|[1-5]xx)$",
                 description="A status, or a class of them.",
                 examples=["422", "4xx"],
@@ -118,7 +119,7 @@ class LimitsAnswer(Struct, kw_only=True):
     rate: Annotated[list[RateLimit], Meta(description="Of this key or user, by this instance.")]
     sizes: Sizes
     sending: Sending | None
-    plan: Annotated[list[PlanLimit], Meta(description="Empty: there is no plan, and no limit.")]
+    plan: Annotated[list[PlanLimit], Meta(description="GET /v1/billing says more.")]
 
 
 def logged(row: Any) -> RequestEntry:
