@@ -108,6 +108,7 @@ class _Up:
         self._renew = asyncio.Event()  # the key
         self._forced = False
         self._kill: list[Callable[[], object]] = []
+        self._stage_in_memory: Callable[[], None] = lambda: None  # of a NATS of our own
 
     async def run(self) -> int:
         """Bring everything up, wait, take everything down. 1 if it was not left to drain."""
@@ -164,6 +165,7 @@ class _Up:
         log = await stack.connect_log(nats_urls["ops"])
         exits.push_async_callback(log.close)
         await log.ensure_stream()
+        self._stage_in_memory()
         await Bus(log).ensure_presence()
         await identity.confirm(log, ring)
         self._fleet = self._make_fleet(own_url, nats_urls, key, exits)
@@ -211,6 +213,8 @@ class _Up:
             servers = await exits.enter_async_context(
                 Embedded(plan.data, postgres=not database_url, nats=not nats_url)
             )
+            if not nats_url:
+                self._stage_in_memory = servers.nats.stage_in_memory
             watching = asyncio.create_task(servers.supervise(report))
             exits.callback(watching.cancel)
             self._kill += [watching.cancel, servers.kill]

@@ -32,12 +32,12 @@ from nats.protocol.parser import Parser
 from shared import reader, wire
 from shared.errors import Conflict, LogUnavailable
 from shared.events import ENTITIES, Event, encode
-from shared.reader import Batch, Record
+from shared.reader import AT_ONCE, Batch, Patience, Record
 
 STREAM = "EVENTS"
 APPEND_TIMEOUT_S = 5.0  # how long a caller waits for its append before it answers 503
 RESEND_AFTER_S = 1.0  # an append without an answer is sent again with the same id
-ALONE_MAX = 16  # up to so many in flight go singly (0.25 ms each); a batch takes 4 ms, one sync
+ALONE_MAX = 4  # up to so many in flight go singly (0.25 ms each); a batch takes 1 ms and one sync
 BATCH_MAX = 1000  # the server's limit for an atomic batch
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 PING_S = 5  # a connection that is dead, and nobody said so, is given up after two or three
@@ -226,6 +226,7 @@ class Log:
         await nc.connect(
             url,
             name=name,
+            no_echo=True,  # what a process announces is for the others
             max_reconnect_attempts=-1,
             reconnect_time_wait=cast(int, 0.1),
             connect_timeout=2,
@@ -430,9 +431,11 @@ class Log:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def read(self, filters: Sequence[str], after: int) -> AsyncGenerator[Batch, None]:
+    def read(
+        self, filters: Sequence[str], after: int, patience: Patience = AT_ONCE
+    ) -> AsyncGenerator[Batch, None]:
         """Every event under ``filters`` after ``after``, in order, without end (reader.py)."""
-        return reader.read(self, STREAM, filters, after)
+        return reader.read(self, STREAM, filters, after, patience=patience)
 
     async def state(self) -> LogState:
         """Where the log ends now; LogUnavailable if NATS or the stream is away."""

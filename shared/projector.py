@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import getpid
 from socket import gethostname
@@ -24,23 +24,17 @@ from shared.bus import Bus, Wake
 from shared.errors import LogRegressed, LogUnavailable, LostRace, ProjectionFailed
 from shared.events import Event, UndecodableEvent, decode
 from shared.log import Log
-from shared.reader import Batch, Record
-from shared.rows import Rows, Table, fold
+from shared.reader import Batch, Patience, Record
+from shared.rows import Move, Rows, Table, fold
 from shared.sql import UNREACHABLE, Database
 
-Saved = Mapping[str, Mapping[tuple[str, ...], Any]]
-"""What a batch changed: table → key → row (None: deleted). Rows live on: copy what you keep."""
-
 RETRY_S = 0.25
-LINGER_FROM = 32  # events of a batch that is worth waiting for a larger one after it
+GATHER_S = 0.01  # short against what a person or a webhook's receiver notices
 STOPPED_RETRY_S = 2.0  # a person may have mended it: a replay, a restored log
 LOAD_MAX = 1000  # events whose rows are looked for at once
 READ_POSITION = "SELECT seq, log_created, tableoid FROM position"
 # tableoid: rows at hand from before a replay must not go into the tables it swapped in
-ADVANCE = (
-    "BEGIN; SET LOCAL synchronous_commit = off; "  # a lost tail is read again
-    "UPDATE position SET seq = {1} WHERE seq = {0} AND tableoid = {2}"
-)
+ADVANCE = "BEGIN; UPDATE position SET seq = {1} WHERE seq = {0} AND tableoid = {2}"
 ADOPT = "UPDATE position SET log_created = $1 WHERE log_created IS NULL"
 LEAD = "SELECT pg_advisory_lock(hashtext($1), hashtext(current_schema()))"
 # A leader whose machine vanished gives up the lock after some 20 s, not after the two hours that
@@ -54,19 +48,23 @@ KEEPALIVES = {
 }
 
 
+Saved = Mapping[str, Mapping[tuple[str, ...], Any]]
+"""What a batch changed: table → key → row (None: deleted). Rows live on: copy what you keep."""
+
+
 @dataclass(frozen=True)
 class Projection:
     """What a service makes of the log: subjects, tables, and the pure function between them.
 
-    A batch costs a dozen statements however many events it has. ``linger_s`` is how long, under
-    load, the next one may gather while nobody waits for its rows.
+    ``gathers`` are the beginnings of subjects whose rows nothing waits for but now and then a
+    request: while none does, they gather for GATHER_S and come as one batch.
     """
 
     service: str
     filters: Sequence[str]
     tables: Sequence[Table[Any]]
     apply: Callable[[Rows, int, Event], None]
-    linger_s: float = 0.0
+    gathers: Sequence[str] = ()
 
 
 @dataclass
@@ -99,11 +97,15 @@ class Projector:
         self.status = Status()
         self.on_commit: list[Callable[[Wake], None]] = []
         self.on_rows: list[Callable[[Saved], None]] = []  # only while leading, before on_commit
+        # As on_rows, but before the commit: the position it will reach, and all rows at hand. For
+        # who acts on the log alone and not on rows that others read.
+        self.on_fold: list[Callable[[int, Saved, Rows], None]] = []
         self.on_resign: list[Callable[[], None]] = []  # this instance leads no more
         self.leading = asyncio.Event()  # set while this instance leads *and* has caught up
         self.term = 0  # counts the times it began to lead: what an actor remembers is of one term
         self._ticket = 0
-        self._wanted = asyncio.Event()  # somebody waits for rows: no lingering
+        self._patience = Patience(GATHER_S, projection.gathers)
+        self._patience.waiting = lambda: bool(self.status.waiters)
         self._log = structlog.get_logger().bind(service=projection.service)
 
     # -- for everybody in the process ------------------------------------------------------------
@@ -117,7 +119,7 @@ class Projector:
         future: asyncio.Future[bool] = loop.create_future()
         self._ticket += 1
         heapq.heappush(status.waiters, (seq, self._ticket, future))
-        self._wanted.set()
+        self._patience.hurry()
         timer = loop.call_later(timeout_s, _settle, future, False)
         try:
             return await future
@@ -233,16 +235,15 @@ class Projector:
     async def _project(self, seq: int, tables: int) -> None:
         rows = Rows(self.projection.tables)
         goal: int | None = None  # events that were in the log when this term began
-        read = self.log.read(self.projection.filters, seq)
-        async with contextlib.aclosing(read) as batches:
+        read = self.log.read(self.projection.filters, seq, self._patience)
+        async with self.db.projecting.acquire() as db, contextlib.aclosing(read) as batches:
             async for batch in batches:
                 if goal is None:
                     goal = batch.pending
                 if batch.records:
-                    seq = await self._advance(rows, seq, tables, batch)
+                    seq = await self._advance(db, rows, Move(seq, 0, tables), batch)
                     self.status.failed = None
                     goal -= len(batch.records)
-                    await self._linger(len(batch.records))
                 self.status.pending = batch.pending
                 if batch.pending == 0:
                     goal = 0  # also where events were erased before they were read
@@ -254,31 +255,21 @@ class Projector:
                     self.status.caught_up, self.status.failed = True, None
                     self.leading.set()
 
-    async def _linger(self, events: int) -> None:
-        """Under load, and while nobody waits for rows, let the next batch become larger."""
-        linger_s = self.projection.linger_s
-        if linger_s and events >= LINGER_FROM and not self.status.waiters:
-            self._wanted.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(linger_s):
-                    await self._wanted.wait()
-
-    async def _advance(self, rows: Rows, seq: int, tables: int, batch: Batch) -> int:
+    async def _advance(self, db: Any, rows: Rows, move: Move, batch: Batch) -> int:
         """Commit the batch; if that fails, event by event up to the one that does, and name it."""
         try:
-            return await self._commit(rows, seq, tables, batch)
+            return await self._commit(db, rows, move, batch)
         except ProjectionFailed:
             for left, record in zip(range(len(batch.records))[::-1], batch.records, strict=True):
                 one = Batch((record,), batch.pending + left)
-                seq = await self._commit(rows, seq, tables, one)
-        return seq
+                move = move._replace(seq=await self._commit(db, rows, move, one))
+        return move.seq
 
-    async def _commit(self, rows: Rows, seq: int, tables: int, batch: Batch) -> int:
+    async def _commit(self, db: Any, rows: Rows, move: Move, batch: Batch) -> int:
         reached = batch.records[-1].seq
         events = _decoded(self.projection.service, batch.records)
         try:
-            async with self.db.owner.acquire() as db, _advanced(db, seq, reached, tables):
-                await apply_all(self.projection, rows, db, events)
+            await self._apply(rows, db, events, move._replace(reached=reached))
         except BaseException:
             rows.forget(all_rows=True)
             raise
@@ -293,20 +284,36 @@ class Projector:
         await self.bus.announce(self.projection.service, reached, hints, batch.pending)
         return reached
 
+    async def _apply(
+        self, rows: Rows, db: Any, events: list[tuple[int, Event]], move: Move
+    ) -> None:
+        """Fold, save and move the position; LostRace if another instance moved it before.
 
-@contextlib.asynccontextmanager
-async def _advanced(db: Any, seq: int, reached: int, tables: int) -> AsyncGenerator[None, None]:
-    """A transaction that has moved the position; LostRace if another instance moved it before."""
-    try:
-        # One round trip: the simple protocol takes several statements, and these are our numbers.
-        if await db.execute(ADVANCE.format(seq, reached, tables)) != "UPDATE 1":
-            raise LostRace(f"expected to be at {seq}")
-        yield
-        await db.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(*UNREACHABLE):
-            await db.execute("ROLLBACK")
-        raise
+        All in one statement, but where an event asks for one of its own.
+        """
+        projection = self.projection
+        at = await _fold(projection, rows, db, events)
+        if rows.barrier is None:
+            self._tell(move, rows.changed, rows)
+            if not await _save(projection, rows, db, events, move):
+                raise LostRace(f"expected to be at {move.seq}")
+            return
+        try:
+            # One round trip: the simple protocol takes several statements; these are our numbers.
+            if await db.execute(ADVANCE.format(*move)) != "UPDATE 1":
+                raise LostRace(f"expected to be at {move.seq}")
+            await _save(projection, rows, db, events[:at])
+            await apply_all(projection, rows, db, events[at:])
+            await db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(*UNREACHABLE):
+                await db.execute("ROLLBACK")
+            raise
+        self._tell(move, rows.saved, rows)
+
+    def _tell(self, move: Move, saved: Saved, rows: Rows) -> None:
+        for callback in self.on_fold:
+            callback(move.reached, saved, rows)
 
 
 def _settle(future: asyncio.Future[bool], passed: bool) -> None:
@@ -318,37 +325,57 @@ async def apply_all(
     projection: Projection, rows: Rows, db: Any, events: list[tuple[int, Event]]
 ) -> None:
     """Fold ``events`` into ``rows`` and save them within the transaction open on ``db``."""
-    rest, unsaved = events, 0
-    while rest:
-        piece = rest[:LOAD_MAX]  # of more, what follows a statement would be loaded in vain
+    while events:
+        at = await _fold(projection, rows, db, events)
+        await _save(projection, rows, db, events[:at])
+        events = events[at:]
+
+
+async def _fold(
+    projection: Projection, rows: Rows, db: Any, events: list[tuple[int, Event]]
+) -> int:
+    """Fold up to the event that asks for a statement; how many that were.
+
+    Nothing is saved meanwhile: a row that later events touch again is saved once.
+    """
+    folded = 0
+    while folded < len(events) and rows.barrier is None:
+        piece = events[folded : folded + LOAD_MAX]  # of more, the end may be loaded in vain
         await rows.load(db, (event for _, event in piece))
         try:
-            at = fold(rows, projection.apply, piece)
+            folded += fold(rows, projection.apply, piece)
         except Exception as error:
             raise ProjectionFailed(
                 f"{projection.service} cannot apply {_span(piece)}: {type(error).__name__}"
             ) from error
-        rest, unsaved = rest[at:], unsaved + at
-        if rest and rows.barrier is None:
-            continue  # a row that the next ones touch again is saved once
-        done = events[len(events) - len(rest) - unsaved : len(events) - len(rest)]
-        unsaved = 0
-        try:
-            await rows.save(db)
-            if rows.barrier is not None:
-                statement, args = rows.barrier
-                await db.execute(statement, *args)
-        except (*UNREACHABLE, asyncpg.TransactionRollbackError):
-            raise
-        except asyncpg.PostgresError as error:
-            raise ProjectionFailed(
-                f"{projection.service} cannot save what {_span(done)} made: "
-                f"{type(error).__name__} {error.constraint_name or error.column_name or ''}".strip()
-            ) from None  # its text holds the row
+    return folded
+
+
+async def _save(
+    projection: Projection,
+    rows: Rows,
+    db: Any,
+    events: list[tuple[int, Event]],
+    move: Move | None = None,
+) -> bool:
+    """Save what ``events`` made, then run the statement the last of them asked for."""
+    try:
+        moved = await rows.save(db, move)
         if rows.barrier is not None:
-            hints, saved = set(rows.hints), rows.saved
-            rows.forget(all_rows=True)
-            rows.hints, rows.saved = hints, saved
+            statement, args = rows.barrier
+            await db.execute(statement, *args)
+    except (*UNREACHABLE, asyncpg.TransactionRollbackError):
+        raise
+    except asyncpg.PostgresError as error:
+        raise ProjectionFailed(
+            f"{projection.service} cannot save what {_span(events)} made: "
+            f"{type(error).__name__} {error.constraint_name or error.column_name or ''}".strip()
+        ) from None  # its text holds the row
+    if rows.barrier is not None:
+        hints, saved = set(rows.hints), rows.saved
+        rows.forget(all_rows=True)
+        rows.hints, rows.saved = hints, saved
+    return moved
 
 
 def _decoded(service: str, records: Sequence[Record]) -> list[tuple[int, Event]]:

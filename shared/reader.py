@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shared.log import Log
 
 READ_BATCH_MAX = 2000  # events handed out at once
+GATHERED_MAX = 500  # records are handed out at once when so many have gathered
 PULL_MAX = 4000  # events asked for ahead: what a slow reader may have to hold
 EXPIRES_S = 30
 HEARTBEAT_S = 5
@@ -66,8 +67,36 @@ class Batch:
     pending: int
 
 
+class Patience:
+    """Which records may gather before they are handed out, and how long.
+
+    A batch costs the same few round trips whatever is in it, so what nobody waits for comes in
+    batches of a moment. ``gathers`` are the beginnings of such subjects; while ``waiting`` says so
+    they do not gather either, and ``hurry`` hands out what has.
+    """
+
+    def __init__(self, gather_s: float, gathers: Sequence[str]) -> None:
+        self.gather_s = gather_s
+        self._gathers = tuple(subject.encode() for subject in gathers)
+        self.waiting: Callable[[], bool] = lambda: False
+        self.hurry: Callable[[], None] = lambda: None
+
+    def may_gather(self, subject: bytes) -> bool:
+        """Whether a record under ``subject`` may wait for others."""
+        return subject.startswith(self._gathers) and not self.waiting()
+
+
+AT_ONCE = Patience(0, ())
+
+
 async def read(
-    log: Log, stream: str, filters: Sequence[str], after: int, *, last_per_subject: bool = False
+    log: Log,
+    stream: str,
+    filters: Sequence[str],
+    after: int,
+    *,
+    last_per_subject: bool = False,
+    patience: Patience = AT_ONCE,
 ) -> AsyncGenerator[Batch, None]:
     """Batches of records after sequence ``after``; the first may be empty and says what is pending.
 
@@ -76,7 +105,7 @@ async def read(
     """
     while True:
         try:
-            cursor = await _Cursor.open(log, stream, filters, after, last_per_subject)
+            cursor = await _Cursor.open(log, stream, filters, after, last_per_subject, patience)
         except LogUnavailable:
             await asyncio.sleep(RETRY_S)
             continue
@@ -114,7 +143,7 @@ async def _sift(
 ) -> AsyncGenerator[tuple[Batch, int], None]:
     """Batches of what is under ``filters``, and the sequence reached, until the end is near."""
     wanted = _matcher(filters)
-    cursor = await _Cursor.open(log, stream, (), after, False)
+    cursor = await _Cursor.open(log, stream, (), after, False, AT_ONCE)
     try:
         async with contextlib.aclosing(cursor.batches()) as batches:
             async for batch in batches:
@@ -220,12 +249,21 @@ _decode_stored = msgspec.json.Decoder(_Stored).decode
 
 class _Cursor:
     def __init__(
-        self, log: Log, stream: str, name: str, filters: Sequence[str], pending: int
+        self,
+        log: Log,
+        stream: str,
+        name: str,
+        filters: Sequence[str],
+        pending: int,
+        patience: Patience,
     ) -> None:
         self.log, self.stream, self.name, self.pending = log, stream, name, pending
         self.filters = filters
         self.inbox = log.nc.new_inbox()
+        self.patience = patience
         self.got: deque[Record] = deque()
+        self.ready = False  # what was got has gathered long enough
+        self.timer: asyncio.TimerHandle | None = None
         self.wake = asyncio.Event()
         self.asked = 0
         self.due = 1  # the consumer's own sequence: a gap shows a lost delivery
@@ -236,7 +274,13 @@ class _Cursor:
 
     @classmethod
     async def open(
-        cls, log: Log, stream: str, filters: Sequence[str], after: int, last: bool
+        cls,
+        log: Log,
+        stream: str,
+        filters: Sequence[str],
+        after: int,
+        last: bool,
+        patience: Patience,
     ) -> _Cursor:
         name = f"r{uuid.uuid4().hex}"
         config: dict[str, Any] = {
@@ -254,30 +298,46 @@ class _Cursor:
         info = await log.api(
             f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config}
         )
-        cursor = cls(log, stream, name, filters, info["num_pending"])
+        cursor = cls(log, stream, name, filters, info["num_pending"], patience)
         cursor.sub = await log.tap(cursor.inbox, cursor.received)
         log.on_reconnect.append(cursor.reconnected)
+        if patience is not AT_ONCE:
+            patience.hurry = cursor.hand_out
         return cursor
 
     def reconnected(self) -> None:
         self.broken = True
         self.wake.set()
 
+    def hand_out(self) -> None:
+        """What was got, if anything, is handed out now."""
+        if self.got:
+            self.ready = True
+            self.wake.set()
+
     def received(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
         """A record, or a word of the server's."""
         self.heard = time.monotonic()
-        self.wake.set()
         if not reply:
+            self.wake.set()
             self._told(*wire.status(headers))
             return
         seq, due, stored_ns, pending = _metadata(reply)
         if due != self.due:
             self.broken = True
+            self.wake.set()
             return
         self.due += 1
         self.asked -= 1
         self.pending, self.idle = pending, False
         self.got.append(Record(seq, stored_ns, subject.decode(), payload))
+        if self.ready:
+            return
+        if len(self.got) >= GATHERED_MAX or not self.patience.may_gather(subject):
+            self.hand_out()
+        elif self.timer is None:
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(self.patience.gather_s, self.hand_out)
 
     def _told(self, status: int, headers: dict[str, str]) -> None:
         """A word of the server's about a request instead of an event."""
@@ -295,12 +355,14 @@ class _Cursor:
         while not self.broken:
             self.wake.clear()
             await self._ask()
-            if self.got:
+            if self.got and self.ready:
                 take = min(len(self.got), READ_BATCH_MAX)
                 records = [self.got.popleft() for _ in range(take)]
+                if not self.got:
+                    self._gather_anew()
                 yield Batch(records, self.pending + len(self.got))
                 continue
-            if self.idle:
+            if self.idle and not self.got:
                 self.idle, self.pending = False, 0
                 yield Batch((), 0)
             # Not wait_for: before Python 3.12 it loses a cancellation that comes with the wake.
@@ -309,6 +371,12 @@ class _Cursor:
                     await self.wake.wait()
             if not self.got and time.monotonic() - self.heard >= SILENCE_S:
                 return
+
+    def _gather_anew(self) -> None:
+        self.ready = False
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     async def _ask(self) -> None:
         if self.asked + len(self.got) > PULL_MAX // 2:
@@ -324,6 +392,7 @@ class _Cursor:
             self.broken = True
 
     async def close(self) -> None:
+        self._gather_anew()
         self.log.on_reconnect.remove(self.reconnected)
         await self.log.unsubscribe(self.sub)
         with contextlib.suppress(LogUnavailable):

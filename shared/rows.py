@@ -1,9 +1,9 @@
 """The tables a projection folds events into.
 
-A projection declares its tables; for a batch of events the projector loads the rows they touch in
-one statement per table, calls the pure ``apply`` on every event in order, and saves what changed in
-one statement per table. So a batch costs a few statements however many events it has, and ``apply``
-is tested without a database.
+A projection declares its tables; for a batch of events the projector loads the rows they touch with
+one statement, calls the pure ``apply`` on every event in order, and saves what changed and the
+position with another. So a batch costs two round trips however many events it has, and ``apply`` is
+tested without a database.
 
 The whole-row load and save are the only generated SQL in 8ms (``Table.load_sql``, ``save_sql``);
 every other statement is text in a ``queries.sql``. Columns that the row struct does not have (an
@@ -14,10 +14,10 @@ actor's bookkeeping) are left alone, and are not compared by ``eightms verify``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -58,20 +58,24 @@ class Table(Generic[R]):
         self.key_of: Callable[[R], Key] = _tuple_of(key)
         """The key of a row."""
 
-    @cached_property
-    def load_sql(self) -> str:
-        """Rows by key; one array parameter per key column."""
+        self.decode = msgspec.json.Decoder(list[row]).decode
+        """Rows from what ``load_sql`` gives."""
+
+    def load_sql(self, n: int = 1) -> str:
+        """Rows by key, as one JSON array; one array parameter per key column, from ``n`` on."""
         names = ", ".join(f"t.{c}" for c in self.columns)
         if len(self.key) == 1:
-            return f"SELECT {names} FROM {self.name} t WHERE t.{self.key[0]} = ANY($1::text[])"
-        arrays = ", ".join(f"${n}::text[]" for n in range(1, len(self.key) + 1))
-        on = " AND ".join(f"t.{c} = k.{c}" for c in self.key)
-        keys = ", ".join(self.key)
-        return f"SELECT {names} FROM {self.name} t JOIN unnest({arrays}) AS k({keys}) ON {on}"
+            which = f"{self.name} t WHERE t.{self.key[0]} = ANY(${n}::text[])"
+        else:
+            arrays = ", ".join(f"${n + k}::text[]" for k in range(len(self.key)))
+            on = " AND ".join(f"t.{c} = k.{c}" for c in self.key)
+            keys = ", ".join(self.key)
+            which = f"{self.name} t JOIN unnest({arrays}) AS k({keys}) ON {on}"
+        return f"(SELECT json_agg(r)::text FROM (SELECT {names} FROM {which}) r)"
 
     @cached_property
-    def _insert(self) -> tuple[str, str]:
-        """What stands before and after the parameter of `save_sql`."""
+    def _insert(self) -> tuple[str, str, str]:
+        """What stands around the parameter of `save_sql` and its condition."""
         names = ", ".join(self.columns)
         rest = [c for c in self.columns if c not in self.key]
         if self.insert_only or not rest:
@@ -82,19 +86,38 @@ class Table(Generic[R]):
         return (
             f"INSERT INTO {self.name} ({names}) SELECT {names} "
             f"FROM json_populate_recordset(NULL::{self.name}, $",
-            f"::text::json) ON CONFLICT ({', '.join(self.key)}) DO {action}",
+            "::text::json)",
+            f" ON CONFLICT ({', '.join(self.key)}) DO {action}",
         )
 
-    def save_sql(self, n: int = 1) -> str:
+    def save_sql(self, n: int = 1, condition: str = "") -> str:
         """Insert or replace rows given as one JSON array, parameter ``n``."""
-        return str(n).join(self._insert)
+        before, behind, conflict = self._insert
+        where = f" WHERE {condition}" if condition else ""
+        return f"{before}{n}{behind}{where}{conflict}"
 
-    def remove_sql(self, n: int = 1) -> str:
+    def remove_sql(self, n: int = 1, condition: str = "") -> str:
         """Delete rows by key; one array parameter per key column, from ``n`` on."""
         arrays = ", ".join(f"${n + k}::text[]" for k in range(len(self.key)))
         on = " AND ".join(f"t.{c}::text = k.{c}" for c in self.key)
         keys = ", ".join(self.key)
+        on += f" AND {condition}" if condition else ""
         return f"DELETE FROM {self.name} t USING unnest({arrays}) AS k({keys}) WHERE {on}"
+
+
+class Move(NamedTuple):
+    """From which position to which, in which table of positions: compare, then set."""
+
+    seq: int
+    reached: int
+    tables: int
+
+
+MOVED = (
+    "moved AS (UPDATE position SET seq = $2::bigint "
+    "WHERE seq = $1::bigint AND tableoid = $3::oid RETURNING 1)"
+)
+IF_MOVED = "EXISTS (SELECT FROM moved)"  # makes PostgreSQL move the position before it saves
 
 
 class Rows:
@@ -138,6 +161,15 @@ class Rows:
         if row is not None:
             self._changed[table.name][key] = row
         return row
+
+    @property
+    def changed(self) -> Mapping[str, Mapping[Key, Any]]:
+        """What the next ``save`` will write: table → key → row (None: deleted)."""
+        return self._changed
+
+    def at_hand(self, table: Table[Any], *key: str) -> bool:
+        """Whether ``get`` knows: after a batch, of what the batch touched."""
+        return key in self._rows[table.name]
 
     def _absent(self, table: Table[Any], key: Key) -> None:
         """There is no such row, unless nobody looked: then whatever follows from it is wrong."""
@@ -211,20 +243,33 @@ class Rows:
                 name = table.name
                 if key not in self._rows[name] and name not in self._whole:
                     missing.setdefault(name, set()).add(key)
-        for table in self.tables:
-            keys = missing.get(table.name)
-            if not keys:
-                continue
-            here = self._rows[table.name]
-            here.update(dict.fromkeys(keys))
-            for record in await db.fetch(table.load_sql, *map(list, zip(*keys, strict=True))):
-                row = table.row(*record)
-                here[table.key_of(row)] = row
+        tables = [table for table in self.tables if missing.get(table.name)]
+        if not tables:
+            return
+        parts: list[str] = []
+        args: list[list[str]] = []
+        for table in tables:
+            keys = missing[table.name]
+            self._rows[table.name].update(dict.fromkeys(keys))
+            parts.append(table.load_sql(len(args) + 1))
+            args += map(list, zip(*keys, strict=True))
+        found = await db.fetchrow(f"SELECT {', '.join(parts)}", *args)
+        for table, text in zip(tables, found, strict=True):
+            if text is not None:
+                rows = table.decode(text)
+                self._rows[table.name].update((table.key_of(row), row) for row in rows)
 
-    async def save(self, db: Any) -> None:
-        """Write every changed row, of all tables with one statement: a round trip costs as much."""
+    async def save(self, db: Any, move: Move | None = None) -> bool:
+        """Write every changed row, of all tables with one statement: a round trip costs as much.
+
+        With ``move`` the same statement moves the position, or writes nothing: False then.
+        """
         parts: list[str] = []
         args: list[Any] = []
+        condition = ""
+        if move is not None:
+            args += move
+            condition = IF_MOVED
         for table in self.tables:
             changed = self._changed[table.name]
             if not changed:
@@ -232,18 +277,24 @@ class Rows:
             gone = [key for key, row in changed.items() if row is None]
             kept = [row for row in changed.values() if row is not None]
             if gone:
-                parts.append(table.remove_sql(len(args) + 1))
+                parts.append(table.remove_sql(len(args) + 1, condition))
                 args += ([str(k) for k in column] for column in zip(*gone, strict=True))
             if kept:
-                parts.append(table.save_sql(len(args) + 1))
+                parts.append(table.save_sql(len(args) + 1, condition))
                 args.append(_json(kept))
             self.saved.setdefault(table.name, {}).update(changed)
             changed.clear()
+        each = [f"part{n} AS ({part})" for n, part in enumerate(parts)]
+        if move is not None:
+            each.insert(0, MOVED)
+            return bool(
+                await db.fetchval(f"WITH {', '.join(each)} SELECT count(*) FROM moved", *args)
+            )
         if len(parts) > 1:
-            each = ", ".join(f"part{n} AS ({part})" for n, part in enumerate(parts))
-            await db.execute(f"WITH {each} SELECT", *args)
+            await db.execute(f"WITH {', '.join(each)} SELECT", *args)
         elif parts:
             await db.execute(parts[0], *args)
+        return True
 
     def forget(self, *, all_rows: bool) -> None:
         """Drop what is at hand: everything after a failure, else only tables grown too large."""

@@ -36,7 +36,7 @@ CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 5
 # A prepared statement keeps the plan it was given while the tables were nearly empty, when a
 # sequential scan looks cheap. Ours go by an index wherever there is one.
-PLANNER = {"jit": "off", "enable_seqscan": "off"}
+PLANNER = {"jit": "off", "enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
 MIGRATION_LOCK = 0x8E5  # one migration at a time in a database; any constant of ours will do
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
@@ -136,11 +136,18 @@ class _Pool(asyncpg.Pool):
 
 
 class Database:
-    """The two pools of one service on one database."""
+    """The pools of one service on one database.
 
-    def __init__(self, service: str, owner: asyncpg.Pool, tenant: asyncpg.Pool) -> None:
+    ``projecting`` is the owner's as well, with one connection whose commits wait for no disk: what
+    a crash of PostgreSQL takes from a projection is read from the log again.
+    """
+
+    def __init__(
+        self, service: str, owner: asyncpg.Pool, projecting: asyncpg.Pool, tenant: asyncpg.Pool
+    ) -> None:
         self.service = service
         self.owner = owner
+        self.projecting = projecting
         self._tenant = tenant
 
     @classmethod
@@ -169,8 +176,9 @@ class Database:
             )
 
         owner = await pool(f"eightms_{service}", OWNER_POOL_MAX, {})
+        projecting = await pool(f"eightms_{service}", 1, {"synchronous_commit": "off"})
         tenant = await pool(f"eightms_{service}_tenant", TENANT_POOL_MAX, {})
-        return cls(service, owner, tenant)
+        return cls(service, owner, projecting, tenant)
 
     @contextlib.asynccontextmanager
     async def tenant(
@@ -207,7 +215,7 @@ class Database:
 
     async def close(self) -> None:
         """Close both pools, at once where a query hangs."""
-        for pool in (self.owner, self._tenant):
+        for pool in (self.owner, self.projecting, self._tenant):
             try:
                 await asyncio.wait_for(pool.close(), 5)
             except TimeoutError:

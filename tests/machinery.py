@@ -95,6 +95,7 @@ class Machinery:
             stack.push_async_callback(self.log.close)
             self.bus = Bus(self.log)
             await self.log.ensure_stream()
+            self.nats.stage_in_memory()
             await self.bus.ensure_presence()
             await self.receiver.start()
             stack.push_async_callback(self.receiver.stop)

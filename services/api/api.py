@@ -28,10 +28,7 @@ from shared.sql import UNREACHABLE, queries
 
 T = TypeVar("T")
 OWN_WRITE_S = 2.0  # how long an answer waits to be read from the rows its own event became
-# Sends wait for their rows only while so few are under way; beyond, whoever reads waits for them.
-# A wait costs no time of ours, but it keeps the projection's batches as small as the few that wait.
-SENDS_WAITING_MAX = 8
-READ_BACK_S = 0.25  # how long a send waits for its rows, and a reader for what was sent before
+READ_BACK_S = 0.25  # how long a reader waits for the rows of what was sent before
 DECISIONS_MAX = 3  # ARCHITECTURE.md, rule 4
 WRITE_REQUESTS_EVERY_S = 1.0
 SAVE_USES_EVERY = 10  # of those
@@ -66,7 +63,6 @@ class Api:
         self.answering = Answering(self)
         self.billing = Billing(context, self.sql)
         self._committed: asyncio.Future[None] | None = None
-        self._sending = 0
         self._sent: dict[
             str, int
         ] = {}  # workspace → the last sequence it sent that may not be read
@@ -169,19 +165,16 @@ class Api:
         return seq
 
     async def send(self, workspace_id: str, events: Sequence[e.Event]) -> None:
-        """Store accepted texts. They can be read when this returns, or as soon as they are asked
-        for (``read_own``). LogUnavailable if any of them was not stored in time."""
-        self._sending += 1
-        try:
-            if len(events) == 1:
-                seq = await self.log.submit(events[0])
-            else:
-                seq = max(await asyncio.gather(*map(self.log.submit, events)))
-        finally:
-            self._sending -= 1
-        if self._sending < SENDS_WAITING_MAX:
-            await self.projector.passed(seq, READ_BACK_S)
-        elif seq > self.projector.status.position:
+        """Store accepted texts; who reads next waits for their rows (``read_own``).
+
+        Not the send itself: a wait hurries the projection, and a batch for each text would cost
+        more than all else that is done for it. LogUnavailable if any was not stored in time.
+        """
+        if len(events) == 1:
+            seq = await self.log.submit(events[0])
+        else:
+            seq = max(await asyncio.gather(*map(self.log.submit, events)))
+        if seq > self.projector.status.position:
             self._sent[workspace_id] = seq
 
     async def read_own(self, workspace_id: str) -> None:

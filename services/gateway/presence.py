@@ -18,7 +18,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.standing import Limits, Sign, heard, replaced, standing
 from shared.service import Context
 
-PUT_EVERY_S = 1.0  # a phone that calls more often is put once a second, unless something changed
+PUT_EVERY_S = 5.0  # a phone that calls more often is put so often, unless something changed
 
 
 def limits_of(settings: GatewaySettings) -> Limits:

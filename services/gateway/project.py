@@ -252,4 +252,6 @@ def _paired(rows: Rows, seq: int, event: e.Event, data: e.PhonePaired, known: Ph
     rows.hint(data.phone_id)
 
 
-PROJECTION = Projection("gateway", FILTERS, (PHONE, OFFER, COMMAND, RECEIVED, WORKSPACE), apply)
+PROJECTION = Projection(
+    "gateway", FILTERS, (PHONE, OFFER, COMMAND, RECEIVED, WORKSPACE), apply, gathers=("sms.",)
+)

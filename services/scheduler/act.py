@@ -10,25 +10,28 @@ decided twice meanwhile.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from services.scheduler import decide, policy, record
-from services.scheduler.desk import account_of, campaign_of, handset_of, text_of
+from services.scheduler.desk import account_of, campaign_of, handset_of, text_at_hand, text_of
+from services.scheduler.fleet import Fleet
 from services.scheduler.flights import Flight, Flights
+from services.scheduler.project.tables import CAMPAIGN, CONTACT, MESSAGE, PHONE, WORKSPACE, Message
 from services.scheduler.queues import Queues
 from shared import events as e
-from shared.errors import Conflict, EightMsError
+from shared.errors import Conflict, EightMsError, NotReady
 from shared.log import Guard
 from shared.projector import Saved
+from shared.rows import Rows
 from shared.service import Context
 from shared.sql import queries
 
-HEAD = 32  # texts looked at per queue and step
+HEAD = 32  # texts looked at per queue and step, where any phone may take them
+WINDOWS = 3  # a phone takes at most its window; as many may be flying still, or be passed over
 QUEUES_PER_STEP = 100
 FLYING_MAX = 4000  # decided but not projected yet: beyond this the log is slower than we are
 FLYING_LOOK_S = 0.25  # a commit wakes us when a decision lands, nothing when the log refuses it
@@ -36,6 +39,7 @@ OPEN_MAX = 500  # messages settled in one step
 EXPIRING_MAX = 500
 EXPIRY_LOOK_S = 5.0  # expiry is exact to this
 CONFLICT_RETRY_S = 0.02  # the contact's newest event is about to be projected
+HEARD_S = 2.0  # a commit under way takes milliseconds; without PostgreSQL there is none
 REFUSED_RETRY_S = 1.0  # the log is slow, full, or away
 GRACE = timedelta(seconds=decide.EXPIRY_GRACE_S)
 
@@ -55,18 +59,15 @@ class Dispatcher:
         self._log = structlog.get_logger()
         self._running = False
         self._missed: list[Saved] | None = None
+        self._heard = 0  # up to where we know rows, which may not be committed yet
         self._reset()
-        context.projector.on_rows.append(self._rows_changed)
+        context.projector.on_fold.append(self._folded)
         context.projector.on_commit.append(lambda wake: self._projected(wake.seq))
 
     def _reset(self) -> None:
-        self._accounts: dict[str, decide.Account] = {}
-        self._rows: dict[str, decide.Handset] = {}  # phones as their rows say
-        # The same with what is flying on top: what the next decision must be based on.
-        self._phones: dict[str, dict[str, decide.Handset]] = {}
-        self._campaigns: dict[str, decide.Campaign] = {}  # under way, and what became of others
         self._queues = Queues()
         self._flying = Flights()
+        self._fleet = Fleet(self._queues, self._flying, self._limits)
         self._open = True
         self._expiry_at = 0.0
 
@@ -75,22 +76,25 @@ class Dispatcher:
     async def start(self) -> None:
         """Load phones and the queues that have somebody in line."""
         self._reset()
-        missed = self._missed = []  # what is committed while we load, older than what we loaded
+        missed = self._missed = []  # what is committed while we load
         try:
+            if not await self._c.projector.passed(self._heard, HEARD_S):
+                raise NotReady("a batch is not committed yet")
             async with self._c.db.owner.acquire() as db:
                 for row in await db.fetch(self._sql.all_workspaces):
-                    self._accounts[row["id"]] = account_of(row)
+                    self._fleet.account_changed(account_of(row))
                 for row in await db.fetch(self._sql.live_campaigns):
-                    self._campaigns[row["id"]] = campaign_of(row)
+                    self._fleet.campaign_changed(campaign_of(row), row["workspace_id"])
                 for row in await db.fetch(self._sql.all_phones):
-                    self._admit(handset_of(row))
+                    self._fleet.admit(handset_of(row))
                 for row in await db.fetch(self._sql.active_queues):
                     self._queues.activate(row["queue"], row["workspace_id"], timed=True)
         finally:
             self._missed = None
         self._running = True
         for saved in missed:
-            self._rows_changed(saved)
+            for row in self._take_in(saved):
+                self._queues.activate(row.queue, row.workspace_id)
 
     async def stop(self) -> None:
         """What flies lands or is decided again by the next leader: its ids make that harmless."""
@@ -98,92 +102,52 @@ class Dispatcher:
 
     # -- what the projection tells ---------------------------------------------------------------
 
-    def _rows_changed(self, saved: Saved) -> None:
+    def _folded(self, seq: int, saved: Saved, rows: Rows) -> None:
+        """A batch up to ``seq`` is about to be committed with these rows.
+
+        Whoever joins a line that was empty is decided on at once, without the database. Should
+        the commit fail, the decision is in the log like any other, and its id makes it harmless
+        that it is taken again.
+        """
+        self._heard = seq
         if self._missed is not None:
-            self._missed.append(saved)
+            self._missed.append({name: dict(rows) for name, rows in saved.items()})
         if not self._running:
             return
+        joined: dict[str, list[decide.Text]] = {}
+        for row in self._take_in(saved):
+            alone = row.queue in joined or self._queues.is_empty(row.queue)
+            if alone and rows.at_hand(CONTACT, row.contact_id):
+                text = text_at_hand(row, rows.get(CONTACT, row.contact_id))
+                joined.setdefault(row.queue, []).append(text)
+            else:
+                self._queues.activate(row.queue, row.workspace_id)
+        if joined:
+            self._dispatch_at_once(joined)
+
+    def _take_in(self, saved: Saved) -> list[Message]:
+        """Remember what changed; who is in line now, and due."""
         now = self._c.clock.now()
-        messages = saved.get("message", {}).values()
+        messages = saved.get(MESSAGE.name, {}).values()
         self._over(self._flying.arrived(messages))
-        for row in saved.get("workspace", {}).values():
-            self._account_changed(account_of(row))
-        for row in saved.get("campaign", {}).values():
+        for row in saved.get(WORKSPACE.name, {}).values():
+            self._fleet.account_changed(account_of(row))
+        for row in saved.get(CAMPAIGN.name, {}).values():
             if row is not None and row.state != "draft":
-                self._campaign_changed(campaign_of(row), row.workspace_id)
-        for row in saved.get("phone", {}).values():
-            self._admit(handset_of(row))
+                self._fleet.campaign_changed(campaign_of(row), row.workspace_id)
+        for row in saved.get(PHONE.name, {}).values():
+            self._open = self._fleet.admit(handset_of(row)) or self._open
+        due: list[Message] = []
         for row in messages:
             if row.state == "waiting":
                 if row.wake_at <= now:
-                    self._queues.activate(row.queue, row.workspace_id)
+                    due.append(row)
                 else:
                     self._queues.ring(row.wake_at, row.queue, row.workspace_id)
                 self._expiry_at = min(self._expiry_at, row.expires_at.timestamp())
             elif row.state == "open" or (row.state, row.outcome) == ("dispatched", "cancelled"):
                 self._open = True
-
-    def _account_changed(self, account: decide.Account) -> None:
-        """Other quiet hours, another patience with silent phones: everybody is looked at again."""
-        self._accounts[account.id] = account
-        self._look_everywhere(account)
-
-    def _campaign_changed(self, campaign: decide.Campaign, workspace_id: str) -> None:
-        """Paused: its texts leave the lines. Resumed: they come back. Edited: they look again."""
-        known = self._campaigns.get(campaign.id)
-        self._campaigns[campaign.id] = campaign
-        if known is not None and known != campaign:
-            self._look_everywhere(self._account(workspace_id))
-            self._queues.activate(campaign.id, workspace_id, timed=True)
-
-    def _look_everywhere(self, account: decide.Account) -> None:
-        self._queues.activate(account.id, account.id, timed=True)
-        for phone in self._phones.get(account.id, {}).values():
-            self._queues.activate(phone.id, account.id, timed=True)
-            self._watch(phone, account)
-
-    def _admit(self, phone: decide.Handset) -> None:
-        """A phone's row is new or changed."""
-        known = self._rows.get(phone.id)
-        self._rows[phone.id] = phone
-        self._recount(phone.id)
-        if known is not None and (known.state, known.state_at) == (phone.state, phone.state_at):
-            return
-        self._watch(phone, self._account(phone.account))
-        if phone.state == "unpaired":
-            # Its rows were moved by a statement, of which we hear nothing: who is left in its
-            # queue asked for this very phone, who is not is in the workspace's, and what it held
-            # is open.
-            for queue in (phone.id, phone.account):
-                self._queues.activate(queue, phone.account, timed=True)
-            self._open = True
-
-    def _watch(self, phone: decide.Handset, account: decide.Account) -> None:
-        """Come back when a silent phone's texts may take another one."""
-        if phone.state != "offline":
-            return
-        own = {campaign.failover_s for campaign in self._campaigns.values()}
-        for after_s in {account.failover_s, account.campaign_failover_s, *own}:
-            if after_s is not None:
-                for wait_s in (after_s, max(after_s, self._limits.lease_s)):
-                    due = phone.state_at + timedelta(seconds=wait_s)
-                    self._queues.ring(due, phone.id, phone.account)
-
-    def _recount(self, phone_id: str) -> None:
-        """The phone as its row says, and what flies to it counted once more on top.
-
-        Never corrected by hand: a flight may have landed twice, nowhere, or before we hear of it.
-        """
-        row = self._rows.get(phone_id)
-        if row is None:
-            return
-        phone = dataclasses.replace(row, recent=list(row.recent))
-        account = self._account(row.account)
-        for flight in self._flying.to_phone(phone_id):
-            phone.dispatched(flight.at, flight.parts, flight.command_id, account.zone)
-        self._phones.setdefault(row.account, {})[phone_id] = phone
-        self._queues.stir(phone_id, row.account)
-        self._queues.stir(row.account, row.account)
+        return due
 
     def _projected(self, position: int) -> None:
         self._over(self._flying.landed(position))
@@ -192,7 +156,7 @@ class Dispatcher:
         """These are over: their phones are counted anew, and who waited for them is looked at."""
         ended = [flight for flight in flights if self._flying.end(flight)]
         for phone_id in {flight.phone_id for flight in ended if flight.phone_id}:
-            self._recount(phone_id)
+            self._fleet.recount(phone_id)
         for flight in ended:
             self._open = self._open or flight.settles
             for queue, (workspace_id, timed) in flight.held_up.items():
@@ -206,6 +170,8 @@ class Dispatcher:
             return REFUSED_RETRY_S  # nothing can be put on record
         now = self._c.clock.now()
         self._queues.rung(now)
+        if not await self._c.projector.passed(self._heard, HEARD_S):
+            return REFUSED_RETRY_S  # what follows reads rows, and they are not what we know
         if self._open:
             await self._settle_open(now)
         if now.timestamp() >= self._expiry_at:
@@ -219,33 +185,65 @@ class Dispatcher:
             delay_s = min(delay_s, FLYING_LOOK_S)
         return max(0.001, delay_s)
 
+    def _dispatch_at_once(self, joined: Mapping[str, list[decide.Text]]) -> None:
+        """Decide on lines that hold nobody else, where that is possible; else a step does."""
+        now = self._c.clock.now()
+        able = self._c.projector.leading.is_set() and self._c.log.connected
+        queues: dict[str, str] = {}
+        for queue, texts in joined.items():
+            workspace_id = texts[0].workspace_id
+            if (
+                able
+                and len(texts) < self._head(queue, {queue: workspace_id})
+                and len(self._flying) < FLYING_MAX
+                and self._fleet.may_move(queue, workspace_id, now)
+                and self._fleet.simulated(queue, workspace_id)
+            ):
+                queues[queue] = workspace_id
+            else:
+                self._queues.activate(queue, workspace_id)
+        heads = [text for queue in queues for text in joined[queue]]
+        self._queues.occupied(queues)
+        self._queues.left_empty(self._decide(heads, queues, (), self._flying.of, now))
+
     async def _dispatch(self, now: datetime) -> None:
         queues, timed = self._queues.take(QUEUES_PER_STEP)
         # As of before the rows are read: what lands meanwhile is in memory, not in these rows.
-        flying, in_the_air = self._flying.now()
+        flying = self._flying.as_of_now()
         try:
-            rows, whole = await self._heads(queues, timed, now)
+            heads, whole = await self._heads(queues, timed, now)
         except BaseException:
             self._queues.give_back(queues, timed)
             raise
+        self._queues.left_empty(whole & self._decide(heads, queues, timed, flying, now))
+
+    def _decide(
+        self,
+        heads: Iterable[decide.Text],
+        queues: Mapping[str, str],
+        timed: Collection[str],
+        flying: Callable[[decide.Text], Flight | None],
+        now: datetime,
+    ) -> set[str]:
+        """Decide on the heads of ``queues``; those in which nobody of them stayed."""
         texts: dict[str, list[decide.Text]] = {}
         seen: set[str] = set()
         counts: dict[str, int] = {}
-        for row in rows:
-            counts[row["queue"]] = counts.get(row["queue"], 0) + 1
-            flight = flying.get(row["id"]) or in_the_air.get(row["contact_id"])
+        for text in heads:
+            counts[text.queue] = counts.get(text.queue, 0) + 1
+            flight = flying(text)
             if flight is not None and flight.over:
-                again = row["queue"] in timed
-                self._queues.activate(row["queue"], row["workspace_id"], timed=again)
+                again = text.queue in timed
+                self._queues.activate(text.queue, text.workspace_id, timed=again)
             elif flight is not None:
-                flight.held_up[row["queue"]] = (row["workspace_id"], row["queue"] in timed)
-            elif row["id"] not in seen:
-                seen.add(row["id"])
-                texts.setdefault(row["workspace_id"], []).append(text_of(row))
+                flight.held_up[text.queue] = (text.workspace_id, text.queue in timed)
+            elif text.id not in seen:
+                seen.add(text.id)
+                texts.setdefault(text.workspace_id, []).append(text)
         went: set[str] = set()
         stayed: set[str] = set()
         for workspace_id, waiting in texts.items():
-            desk = self._desk(workspace_id)
+            desk = self._fleet.desk(workspace_id)
             waiting.sort(key=_line)
             gone: set[str] = set()
             for outcome in decide.assign(desk, waiting, now):
@@ -255,29 +253,32 @@ class Dispatcher:
                     gone.add(outcome.text.id)
             if len(gone) < len(waiting):
                 stayed.update(text.queue for text in waiting if text.id not in gone)
-                self._ring_phones(desk, queues, now)
+                self._fleet.ring_phones(desk, queues, now)
         for queue, count in counts.items():
-            if count >= HEAD and queue in went:  # the line goes on behind the head
+            if (
+                count >= self._head(queue, queues) and queue in went
+            ):  # the line goes on behind the head
                 self._queues.activate(queue, queues[queue], timed=queue in timed)
-        long = {queue for queue, count in counts.items() if count >= HEAD}
-        self._queues.left_empty(whole - stayed - long)
+        long = {queue for queue, count in counts.items() if count >= self._head(queue, queues)}
+        return queues.keys() - stayed - long
 
     async def _heads(
         self, queues: Mapping[str, str], timed: Sequence[str], now: datetime
-    ) -> tuple[list[Any], set[str]]:
-        """The texts to look at, and the queues of which these are all that are due (up to HEAD).
+    ) -> tuple[list[decide.Text], set[str]]:
+        """The texts to look at, and the queues of which these are all that are due.
 
         Of queues whose timer rang the next timer is set.
         """
-        moving = {q for q, w in queues.items() if self._may_move(q, w, now)}
+        moving = {q for q, w in queues.items() if self._fleet.may_move(q, w, now)}
         heads = [q for q in queues if q in moving or q in timed]
-        simulated = [self._simulated(q, queues[q]) for q in heads]
+        simulated = [self._fleet.simulated(q, queues[q]) for q in heads]
         # Who is not going to be looked at there must be told why it waits.
-        silent = [q for q in queues if q not in moving or not self._simulated(q, queues[q])]
+        silent = [q for q in queues if q not in moving or not self._fleet.simulated(q, queues[q])]
         rows: list[Any] = []
         async with self._c.db.owner.acquire() as db:
             if heads:
-                rows += await db.fetch(self._sql.candidates, heads, simulated, now, HEAD)
+                most = [self._head(queue, queues) for queue in heads]
+                rows += await db.fetch(self._sql.candidates, heads, simulated, most, now)
             if silent:
                 rows += await db.fetch(self._sql.unexplained, silent, HEAD)
             if timed:
@@ -287,61 +288,21 @@ class Dispatcher:
                 if queue not in moving:
                     await self._recall(db, queue, queues[queue], now)
         whole = {q for q, all_kinds in zip(heads, simulated, strict=True) if all_kinds}
-        return rows, whole & moving
+        return [text_of(row) for row in rows], whole & moving
 
-    def _may_move(self, queue: str, workspace_id: str, now: datetime) -> bool:
-        phones = self._phones.get(workspace_id, {})
-        account = self._account(workspace_id)
-        if queue in phones:
-            if phones[queue].state == "unpaired":
-                return True  # who waits there is refused, or moves
-            lined: Iterable[decide.Handset] = (phones[queue],)
-        else:
-            lined = phones.values()
-        for phone in lined:
-            if phone.state != "online":
-                continue
-            block = decide.phone_block(phone, None, account, self._limits, now)
-            if block is None or block[0] not in ("phone_offline", "daily_cap"):
-                return True
-        return False
-
-    def _simulated(self, queue: str, workspace_id: str) -> bool:
-        """Whether texts of a test key can go from here: else they would stand in others' way."""
-        phones = self._phones.get(workspace_id, {})
-        if queue in phones:
-            return True  # where they are refused at once, or the phone is a simulated one
-        return any(p.simulated and p.state == "online" for p in phones.values())
-
-    def _account(self, workspace_id: str) -> decide.Account:
-        return self._accounts.get(workspace_id) or account_of(None, workspace_id)
-
-    def _desk(self, workspace_id: str) -> decide.Desk:
-        phones = self._phones.get(workspace_id, {})
-        return decide.Desk(self._account(workspace_id), phones, self._limits, self._campaigns)
-
-    def _ring_phones(self, desk: decide.Desk, queues: Iterable[str], now: datetime) -> None:
-        """Come back when a phone that is merely pacing itself is free again."""
-        wanted = set(queues)
-        pool = desk.account.id in wanted
-        for phone in desk.phones.values():
-            if phone.state == "online" and (pool or phone.id in wanted):
-                block = decide.phone_block(phone, None, desk.account, desk.limits, now)
-                if block is not None and block[1] is not None:
-                    self._queues.ring(block[1], phone.id, desk.account.id)
-                    if pool:
-                        self._queues.ring(block[1], desk.account.id, desk.account.id)
+    def _head(self, queue: str, queues: Mapping[str, str]) -> int:
+        return HEAD if queue == queues[queue] else WINDOWS * self._limits.window
 
     async def _recall(self, db: Any, queue: str, workspace_id: str, now: datetime) -> None:
         """Ask a silent phone to give back what it never accepted, where another may take over."""
-        phone = self._phones.get(workspace_id, {}).get(queue)
+        phone = self._fleet.phone(workspace_id, queue)
         if phone is None or phone.state != "offline":
             return
         before = now - timedelta(seconds=self._limits.lease_s)
         for row in await db.fetch(self._sql.stranded, queue, before):
             text = text_of(row)
-            campaign = self._campaigns.get(text.campaign_id or "")
-            moves_at = decide.failover_at(text, phone, self._account(workspace_id), campaign)
+            desk = self._fleet.desk(workspace_id)
+            moves_at = decide.failover_at(text, phone, desk.account, desk.campaign(text))
             if moves_at is not None and moves_at <= now and text.id not in self._flying:
                 self._append(record.recall(text, row["command_id"], "failover", now), text)
 
@@ -362,7 +323,7 @@ class Dispatcher:
             if row["state"] == "dispatched":  # cancelled a moment before it was dispatched
                 self._append(record.recall(text, row["command_id"], "user", now), text)
                 continue
-            account = self._account(text.workspace_id)
+            account = self._fleet.account(text.workspace_id)
             outcome = decide.open_outcome(text, row["outcome"], row["cancel"], account, now)
             if outcome is not None:
                 self._append(record.settled(outcome, now), text)

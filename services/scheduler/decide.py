@@ -160,6 +160,7 @@ class Desk:
     phones: dict[str, Handset]
     limits: Limits = field(default_factory=Limits)
     campaigns: Mapping[str, Campaign] = field(default_factory=dict[str, Campaign])
+    _real: bool | None = None
 
     def campaign(self, text: Text) -> Campaign | None:
         """The campaign ``text`` is of."""
@@ -167,7 +168,10 @@ class Desk:
 
     def has_real_phone(self) -> bool:
         """Whether a phone with a SIM of its own is paired."""
-        return any(not p.simulated and p.state != "unpaired" for p in self.phones.values())
+        if self._real is None:
+            phones = self.phones.values()
+            self._real = any(not p.simulated and p.state != "unpaired" for p in phones)
+        return self._real
 
 
 def message_outcome(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.scheduler import decide, policy
+from services.scheduler.project.tables import Contact, Message
 from shared import numbers
 
 
@@ -53,29 +55,53 @@ def handset_of(row: Any) -> decide.Handset:
 
 def text_of(row: Any) -> decide.Text:
     """The text in a record of ``candidates`` and its like."""
+    return _text(
+        row.__getitem__,
+        row["opted_out"],
+        row["contact_seq"],
+        row["contact_phone"],
+        row["contact_tz"],
+    )
+
+
+def text_at_hand(message: Message, contact: Contact | None) -> decide.Text:
+    """The text in rows that were just folded: the same as its record will say."""
+    if contact is None:
+        return _text(message.__getattribute__, None, None, None, None)
+    of_contact = (contact.opted_out, contact.seq, contact.phone_id, contact.timezone)
+    return _text(message.__getattribute__, *of_contact)
+
+
+def _text(
+    get: Callable[[str], Any],
+    opted_out: bool | None,
+    contact_seq: int | None,
+    contact_phone: str | None,
+    contact_tz: str | None,
+) -> decide.Text:
     return decide.Text(
-        id=row["id"],
-        workspace_id=row["workspace_id"],
-        contact_id=row["contact_id"],
-        to=row["to_number"],
-        body=row["body"],
-        parts=row["parts"],
-        source=row["source"],
-        phone_id=row["phone_id"],
-        subscription_id=row["subscription_id"],
-        test=row["test"],
-        timezone=row["contact_tz"] or row["timezone"],
-        expires_at=row["expires_at"],
-        queue=row["queue"],
-        wake_at=row["wake_at"],
-        reason=row["reason"],
-        until=row["until"],
-        attempt=row["attempt"],
-        number_zones=numbers.timezones(row["to_number"]),
-        opted_out=bool(row["opted_out"]),
-        contact_seq=row["contact_seq"] or 0,
-        contact_phone=row["contact_phone"],
-        campaign_id=row["campaign_id"],
+        id=get("id"),
+        workspace_id=get("workspace_id"),
+        contact_id=get("contact_id"),
+        to=get("to_number"),
+        body=get("body"),
+        parts=get("parts"),
+        source=get("source"),
+        phone_id=get("phone_id"),
+        subscription_id=get("subscription_id"),
+        test=get("test"),
+        timezone=contact_tz or get("timezone"),
+        expires_at=get("expires_at"),
+        queue=get("queue"),
+        wake_at=get("wake_at"),
+        reason=get("reason"),
+        until=get("until"),
+        attempt=get("attempt"),
+        number_zones=numbers.timezones(get("to_number")),
+        opted_out=bool(opted_out),
+        contact_seq=contact_seq or 0,
+        contact_phone=contact_phone,
+        campaign_id=get("campaign_id"),
     )
 
 

@@ -6,7 +6,7 @@ acknowledgement or the projected row, does not matter; nor does it that a decisi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,7 @@ class Flights:
     def __init__(self) -> None:
         self._of_message: dict[str, Flight] = {}
         self._of_phone: dict[str, dict[str, Flight]] = {}
+        self._of_contact: dict[str, Flight] = {}
 
     def __len__(self) -> int:
         return len(self._of_message)
@@ -61,6 +62,8 @@ class Flights:
         self._of_message[flight.message_id] = flight
         if flight.phone_id is not None:
             self._of_phone.setdefault(flight.phone_id, {})[flight.message_id] = flight
+        if flight.contact_id is not None:
+            self._of_contact[flight.contact_id] = flight
 
     def end(self, flight: Flight) -> bool:
         """It is over; False if it was already, or is of an earlier term."""
@@ -72,6 +75,8 @@ class Flights:
             del aloft[flight.message_id]
             if not aloft:
                 del self._of_phone[flight.phone_id]
+        if flight.contact_id and self._of_contact.get(flight.contact_id) is flight:
+            del self._of_contact[flight.contact_id]
         flight.over = True
         return True
 
@@ -89,7 +94,13 @@ class Flights:
         """Dispatches to a phone."""
         return self._of_phone.get(phone_id, {}).values()
 
-    def now(self) -> tuple[Mapping[str, Flight], Mapping[str, Flight]]:
-        """By message and, of dispatches, by contact: as of this moment."""
-        by_contact = {f.contact_id: f for f in self._of_message.values() if f.contact_id}
-        return dict(self._of_message), by_contact
+    def of(self, text: Any) -> Flight | None:
+        """The decision on its way about a text, or the last dispatch to the same person."""
+        return self._of_message.get(text.id) or self._of_contact.get(text.contact_id)
+
+    def as_of_now(self) -> Callable[[Any], Flight | None]:
+        """``of``, but for ever as of this moment."""
+        frozen = Flights()
+        frozen._of_message = dict(self._of_message)
+        frozen._of_contact = dict(self._of_contact)
+        return frozen.of

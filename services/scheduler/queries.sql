@@ -12,14 +12,14 @@ SELECT DISTINCT queue, workspace_id FROM message WHERE state = 'waiting';
 
 -- name: candidates
 -- The head of each queue: what is due now, in order. $1 queues, $2 whether texts of test keys can
--- go from there, $3 now, $4 how many of each.
+-- go from there, $3 how many of each, $4 now.
 SELECT m.*, c.opted_out, c.seq AS contact_seq, c.phone_id AS contact_phone, c.timezone AS contact_tz
-  FROM unnest($1::text[], $2::boolean[]) AS q(queue, simulated)
+  FROM unnest($1::text[], $2::boolean[], $3::int[]) AS q(queue, simulated, most)
  CROSS JOIN LATERAL (
        SELECT * FROM message
-        WHERE message.queue = q.queue AND state = 'waiting' AND wake_at <= $3
+        WHERE message.queue = q.queue AND state = 'waiting' AND wake_at <= $4
           AND (q.simulated OR NOT test)
-        ORDER BY lane, wake_at, requested_seq LIMIT $4) AS m
+        ORDER BY lane, wake_at, requested_seq LIMIT q.most) AS m
   LEFT JOIN contact c ON c.id = m.contact_id;
 
 -- name: unexplained

@@ -37,6 +37,14 @@ class Queues:
         if queue not in self._empty:
             self._active[queue] = workspace_id
 
+    def is_empty(self, queue: str) -> bool:
+        """Whether nobody who is due is left in it, as far as we were told."""
+        return queue in self._empty
+
+    def occupied(self, queues: Iterable[str]) -> None:
+        """Somebody joined these; ``left_empty`` says who did not have to stay."""
+        self._empty.difference_update(queues)
+
     def left_empty(self, queues: Iterable[str]) -> None:
         """Everybody due in these was decided on: who joins one, or is due later, activates it."""
         self._empty.update(queues)

@@ -353,4 +353,5 @@ def _made(rows: Rows) -> None:
         pruned.made += 1
 
 
-PROJECTION = Projection("webhooks", FILTERS, TABLES, apply)
+GATHERS = ("send.requested.", "sms.", "webhook.attempted.")
+PROJECTION = Projection("webhooks", FILTERS, TABLES, apply, gathers=GATHERS)

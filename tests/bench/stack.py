@@ -45,6 +45,7 @@ class Stack:
             self.log = await Log.connect(self.servers.nats_url, "bench")
             stack.push_async_callback(self.log.close)
             await self.log.ensure_stream()
+            self.servers.nats.stage_in_memory()
             self.bus = Bus(self.log)
             await self.bus.ensure_presence()
             stack.push_async_callback(self._stop_services)

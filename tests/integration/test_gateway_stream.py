@@ -39,7 +39,7 @@ async def test_a_command_comes_down_the_live_stream(world: Gateways) -> None:
     phone = await world.pair()
     async with phone.streaming() as response:
         assert response.content_type == "text/event-stream"
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert "Content-Encoding" not in response.headers
         assert (await phone.frame("config")).data == {"heartbeat_s": 60}

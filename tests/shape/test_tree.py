@@ -31,7 +31,7 @@ OWN: dict[str, set[str]] = {
     "ghl_sync": set(),
     "inbound": {"classify", "optout", "texts"},
     "scheduler": {
-        "desk", "feed", "flights", "forecast", "hours", "policy", "queues", "record", "shelf",
+        "desk", "feed", "fleet", "flights", "forecast", "hours", "policy", "queues", "record", "shelf",
         "words",
     },
     "webhooks": {"address", "secrets", "shapes", "sign", "tables"},

@@ -18,6 +18,7 @@ from services.scheduler.settings import SchedulerSettings
 from shared import events, ids
 from shared.errors import LogUnavailable
 from shared.projector import Saved
+from shared.rows import Rows
 from shared.sql import queries
 
 SQL = queries("services.scheduler")
@@ -69,15 +70,19 @@ class Database:
 
 class Projector:
     def __init__(self) -> None:
-        self.on_rows: list[Callable[[Saved], None]] = []
+        self.on_fold: list[Callable[[int, Saved, Rows], None]] = []
         self.on_commit: list[Callable[[Any], None]] = []
         self.status = SimpleNamespace(position=0)
+        self.leading = asyncio.Event()
+
+    async def passed(self, seq: int, timeout_s: float) -> bool:
+        return self.status.position >= seq
 
     def committed(self, seq: int, **saved: Any) -> None:
         """A batch up to ``seq`` is committed: rows first, then the position, as the real one."""
-        tables = {name: {(row.id,): row for row in rows} for name, rows in saved.items()}
-        for rows_changed in self.on_rows:
-            rows_changed(tables)
+        changed = {name: {(row.id,): row for row in rows} for name, rows in saved.items()}
+        for folded in self.on_fold:
+            folded(seq, changed, Rows(tables.TABLES))
         self.status.position = seq
         for wake in self.on_commit:
             wake(SimpleNamespace(seq=seq))

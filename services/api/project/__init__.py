@@ -63,6 +63,5 @@ def apply(rows: Rows, seq: int, event: e.Event) -> None:
     audit.note(rows, seq, event)
 
 
-# Under load, rows may be this late if nobody is about to read them: readers do not wait for it.
-LINGER_S = 0.02
-PROJECTION = Projection("api", FILTERS, TABLES, apply, LINGER_S)
+# All of it: a request that wrote, or reads what it wrote, waits for its rows and says so.
+PROJECTION = Projection("api", FILTERS, TABLES, apply, gathers=("",))

@@ -41,4 +41,5 @@ def apply(rows: Rows, seq: int, event: e.Event) -> None:
         contact.heard_of(rows, seq, event, event.data)
 
 
-PROJECTION = Projection("scheduler", FILTERS, TABLES, apply)
+GATHERS = ("sms.", "send.dispatched.", "send.held.")  # they free a place, or are our own
+PROJECTION = Projection("scheduler", FILTERS, TABLES, apply, gathers=GATHERS)
