@@ -264,6 +264,14 @@ class Stack(Machinery):
         assert answer.status == 202, (answer.status, answer.body, self.report())
         return answer.body["message"]
 
+    async def becomes(self, message_id: str, state: str) -> None:
+        """Wait until the API shows the message in ``state``: its rows follow the log."""
+
+        async def is_so() -> bool:
+            return (await self.message(message_id))["state"] == state
+
+        await self.until(f"{message_id} is {state}", is_so)
+
     async def message(self, message_id: str) -> dict[str, Any]:
         """A message as GET shows it. AssertionError unless it is there."""
         answer = await self.api("GET", f"/v1/messages/{message_id}")

@@ -60,7 +60,7 @@ async def test_what_a_phone_cannot_tell_is_never_sent_again_by_itself(stack: Sta
     await stack.until("nobody knows", lambda: stack.count["sms.unknown"])
     other = (await stack.send("+14155550101", "another"))["id"]
     await delivered(stack, other)
-    assert (await stack.message(text))["state"] == "unknown"
+    await stack.becomes(text, "unknown")
     assert (await stack.message(text))["waiting"]["reason"] == "quarantined"
     retried = await stack.api("POST", f"/v1/messages/{text}/resolve", {"decision": "retry"})
     assert retried.status in (200, 202), retried.body
@@ -84,4 +84,4 @@ async def test_a_text_cancelled_in_time_is_not_sent(stack: Stack) -> None:
     fence = (await stack.send("+14155550101", "this one goes"))["id"]
     await delivered(stack, fence)
     assert stack.phones_db(f"SELECT 1 FROM radio WHERE message_id = '{text}'") == []
-    assert (await stack.message(text))["state"] == "cancelled"
+    await stack.becomes(text, "cancelled")

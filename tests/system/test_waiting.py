@@ -142,7 +142,7 @@ async def test_scheduled_it_waits_for_its_time(stack: Stack) -> None:
     cancelled = await stack.api("POST", f"/v1/messages/{text}/cancel")
     assert cancelled.status in (200, 202), cancelled.body
     await stack.until("it is cancelled", lambda: stack.count["send.cancelled"])
-    assert (await stack.message(text))["state"] == "cancelled"
+    await stack.becomes(text, "cancelled")
 
 
 async def test_after_a_passing_failure_it_waits_to_be_tried_again(stack: Stack) -> None:
@@ -168,7 +168,7 @@ async def test_what_may_have_gone_out_waits_for_a_person(stack: Stack) -> None:
         return (await stack.message(text))["waiting"] is None
 
     await stack.until("a person has decided", settled)
-    assert (await stack.message(text))["state"] == "failed"
+    await stack.becomes(text, "failed")
 
 
 async def test_another_phone_takes_over_when_the_known_one_stays_away(stack: Stack) -> None:

@@ -96,7 +96,7 @@ def _dispatched(rows: Rows, seq: int, event: e.Event, data: e.SendDispatched) ->
     phone.in_flight += 1
     now_s = event.at.timestamp()
     recent = [r for r in phone.recent[1 - RECENT_MAX :] if r[0] > now_s - RECENT_S]
-    phone.recent = [*recent, [now_s, data.parts]]
+    phone.recent = [*recent, [now_s, float(data.parts)]]
     phone.last_dispatch_at, phone.last_command_id = event.at, data.command_id
 
 
