@@ -31,8 +31,8 @@ OWN: dict[str, set[str]] = {
     "ghl_sync": set(),
     "inbound": {"classify", "optout", "texts"},
     "scheduler": {
-        "desk", "feed", "fleet", "flights", "forecast", "hours", "policy", "queues", "record", "shelf",
-        "words",
+        "desk", "feed", "fleet", "flights", "forecast", "hours", "policy", "queues", "record",
+        "shelf", "words",
     },
     "webhooks": {"address", "secrets", "shapes", "sign", "tables"},
 }  # fmt: skip
