@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -498,6 +499,34 @@ async def test_contacts_stop_at_the_limit_and_go_on_after_an_upgrade(shop: Shop)
     assert (await account.billing())["usage"]["contacts"] == 501
 
 
+@pytest.mark.parametrize("query", ["?dry_run=true", ""])
+async def test_an_import_takes_whom_there_is_room_for_and_every_opt_out(
+    shop: Shop, query: str
+) -> None:
+    account, world = await shop.workspace(), shop.world
+    await fill(account, 498)
+    rows = "first_name,phone,dnd\n" + "".join(f"New,+1212666{n:04d},\n" for n in range(5))
+    rows += "Known,+12125550001,\nStop,+12126669999,yes\n"
+    answer = await world.call(
+        "POST", f"/v1/contacts/bulk{query}", raw=rows.encode(), key=account.key,
+        headers={"Content-Type": "text/csv"},
+    )  # fmt: skip
+    assert answer.status == 202, answer.text
+
+    async def ended() -> Any:
+        shown = (await world.get(answer.headers["Location"], key=account.key)).body
+        return shown if shown["finished_at"] else None
+
+    task = await world.until(ended, "the import has ended")
+    names = ("created", "updated", "opted_out", "failed")
+    assert [task["summary"][name] for name in names] == [2, 2, 1, 3]
+    assert {one["code"] for one in task["errors"]} == {"plan_limit_reached"}
+    used = (await account.billing())["usage"]["contacts"]
+    assert used == (498 if query else 500)
+    gone = await world.get("/v1/contacts?opted_out=true", key=account.key)
+    assert len(gone.body["data"]) == (0 if query else 1)
+
+
 async def test_who_is_over_the_limit_keeps_everything(shop: Shop) -> None:
     account, world = await shop.workspace(), shop.world
     await account.buy("starter")
@@ -534,15 +563,16 @@ async def test_phones_are_invited_up_to_the_limit_and_simulated_ones_do_not_coun
 async def fill(account: Account, count: int) -> None:
     """So many saved contacts."""
     world = account.shop.world
+    contact_id = partial(ids.contact_id, world.keys.identity_key, account.id, generation=0)
     made = [
         e.make(
-            e.ContactSaved(contact_id=ids.new("con"), number=f"+1212555{n:04d}"),
+            e.ContactSaved(contact_id=contact_id(number), number=number),
             id=ids.new("evt"),
             workspace_id=account.id,
             at=world.clock.now(),
             actor=e.Actor("system", "test"),
         )
-        for n in range(count)
+        for number in (f"+1212555{n:04d}" for n in range(count))
     ]
     stored = await world.log.append_many(made)
     await world.passed(max(seq for seq in stored if isinstance(seq, int)))

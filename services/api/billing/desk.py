@@ -1,7 +1,7 @@
 """What a workspace pays for and may therefore have: everything about plans that does I/O.
 
     await call.api.billing.allow(call, "contacts")      # a 402 Problem if the plan has no room
-    await call.api.billing.room(call, "contacts")       # how many more; None: no limit
+    await api.billing.room(workspace_id, "contacts")    # how many more; None: no limit
 
 Without a Stripe key all of this says yes, and nothing here ever looks at a table.
 
@@ -106,7 +106,7 @@ class Billing:
         name, now_s = (call.workspace_id, what), asyncio.get_running_loop().time()
         if adding == 1 and self._counts.get(name, 0.0) > now_s:
             return limit
-        used = await self._count(call, what, limit)
+        used = await self._count(call.workspace_id, what, limit)
         problem = plans.refusal(plan, what, used, adding, self._upgrade_url)
         if problem is not None:
             raise problem
@@ -116,23 +116,25 @@ class Billing:
             self._counts[name] = now_s + COUNT_BELIEVED_S
         return limit
 
-    async def room(self, call: Call, what: What) -> int | None:
+    async def room(self, workspace_id: str, what: What) -> int | None:
         """How many more the plan has room for; None: as many as you like."""
-        plan = (await self.standing(call.workspace_id, call.now)).plan
+        plan = (await self.standing(workspace_id, self._c.clock.now())).plan
         limit = plan.limit(what)
-        return None if limit is None else max(0, limit - await self._count(call, what, limit))
+        if limit is None:
+            return None
+        return max(0, limit - await self._count(workspace_id, what, limit))
 
     async def usage(self, call: Call) -> dict[What, int]:
         """How many there are of all that plans limit."""
-        return {what: await self._count(call, what, None) for what in self._counters}
+        return {w: await self._count(call.workspace_id, w, None) for w in self._counters}
 
     async def cautions(self, call: Call, used: dict[What, int]) -> list[Caution]:
         """What a person should know about plan and payment."""
         standing = await self.standing(call.workspace_id, call.now)
         return [*standing.cautions, *plans.limit_cautions(standing.plan, used)]
 
-    async def _count(self, call: Call, what: What, most: int | None) -> int:
-        async with self._c.db.tenant(call.workspace_id) as db:
+    async def _count(self, workspace_id: str, what: What, most: int | None) -> int:
+        async with self._c.db.tenant(workspace_id) as db:
             return await db.fetchval(self._counters[what], most)
 
     async def _load(self, workspace_id: str) -> tuple[e.SubscriptionChanged, int] | None:

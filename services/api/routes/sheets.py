@@ -186,9 +186,9 @@ OPERATIONS = (
             "The answer is a task. Separator and encoding are found out, columns are known by many "
             "names, and any other column becomes a custom field. Rows are merged by number with "
             "each other and with contacts there are; an empty cell erases nothing, and nobody is "
-            "opted in. Rows that cannot be taken are listed in the task's file, which can be "
-            "mended and uploaded as it is. The `summary` counts `rows`, `created`, `updated`, "
-            "`unchanged`, `opted_out` and `failed`, and tells the `encoding`, the `delimiter` and "
+            "opted in. Rows that cannot be taken, or that the plan has no room for, are listed in "
+            "the task's file, which can be mended and uploaded as it is. The `summary` counts "
+            "`rows`, `created`, `updated`, `unchanged`, `opted_out` and `failed`, and tells the `encoding`, the `delimiter` and "
             "what each of the `columns` was taken for. The file may also be sent by itself as "
             "`text/csv`."
         ),

@@ -11,7 +11,7 @@ A dry run does the same without appending, and remembers whom it would have made
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.api.routes.contacts import GENERATION, zone_names
@@ -50,6 +50,7 @@ class _Run:
     region: str
     columns: list[Column] = field(default_factory=list[Column])
     made: set[str] = field(default_factory=set[str])  # by a dry run
+    room: int | None = None  # of the plan, at least: it is counted again when that gets tight
     headed: bool = False  # the list of errors has its header
 
     async def all(self) -> None:
@@ -138,6 +139,8 @@ class _Run:
         job = self.job
         changes, wrong = await self._plan(rows)
         self._count(changes, wrong)
+        if self.dry:
+            self._took(changes)
         job.done += len(rows)
         job.state = {"from": rows[0].number, "to": to}
         await job.save()
@@ -184,6 +187,7 @@ class _Run:
         async with job.api.db.tenant(job.workspace_id) as db:
             found = await db.fetch(job.api.sql.contacts_by_id, list(named))
         known = {row["id"]: row for row in found}
+        room = await self._room(len(named))
         changes: list[_Change] = []
         for contact_id, rows in named.items():
             row = known.get(contact_id)
@@ -198,9 +202,27 @@ class _Run:
                 wrong += [(one, after) for one in rows]
                 continue
             new = not before.saved and contact_id not in self.made
+            if new and room is not None and room > 0:
+                room -= 1
+            elif new and room == 0:
+                if not after.opted_out:
+                    wrong += [(one, [_FULL]) for one in rows]
+                    continue
+                after, new = replace(before, opted_out=True), False  # no plan stops an opt-out
             changes.append(_Change(contact_id, person, before, after, row, rows, new))
             await job.breathe()
         return changes, wrong
+
+    async def _room(self, wanted: int) -> int | None:
+        """How many more contacts the plan has room for, enough to know of ``wanted``; None: any."""
+        if self.room is None or self.room < wanted:
+            room = await self.job.api.billing.room(self.job.workspace_id, "contacts")
+            self.room = None if room is None else max(0, room - len(self.made))
+        return self.room
+
+    def _took(self, changes: list[_Change]) -> None:
+        if self.room is not None:
+            self.room = max(0, self.room - sum(change.new for change in changes))
 
     def _count(self, changes: list[_Change], wrong: list[tuple[_Row, list[RowError]]]) -> None:
         """Put the batch into the summary and the list of errors."""
@@ -233,6 +255,7 @@ class _Run:
 
     async def _append(self, changes: list[_Change]) -> None:
         """Put the changes into the log, and wait until they can be read."""
+        self._took(changes)
         due = [change for change in changes if change.any]
         job, last = self.job, 0
         for attempt in range(AGAIN_MAX + 1):
@@ -257,7 +280,11 @@ class _Run:
             if not lost:
                 return
             again = {c.person.number: c.rows for c in lost.values()}
-            due = [change for change in (await self._merge(again))[0] if change.any]
+            changes, wrong = await self._merge(again)
+            for row, errors in wrong:
+                for one in errors:
+                    job.error(one.code, one.detail, row=row.number)
+            due = [change for change in changes if change.any]
         for change in due:
             detail = "Others kept changing this contact at the same time."
             job.error("changed_meanwhile", detail, row=change.rows[0].number)
@@ -316,6 +343,9 @@ class _Change:
         return out
 
 
+_FULL = RowError(
+    "", "plan_limit_reached", "The plan has no room for another contact. Take a larger one."
+)
 _BROKEN = ["\ufffd"]  # stands for a line that cannot be read; compared by identity
 
 
