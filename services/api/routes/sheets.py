@@ -188,8 +188,8 @@ OPERATIONS = (
             "each other and with contacts there are; an empty cell erases nothing, and nobody is "
             "opted in. Rows that cannot be taken, or that the plan has no room for, are listed in "
             "the task's file, which can be mended and uploaded as it is. The `summary` counts "
-            "`rows`, `created`, `updated`, `unchanged`, `opted_out` and `failed`, and tells the `encoding`, the `delimiter` and "
-            "what each of the `columns` was taken for. The file may also be sent by itself as "
+            "`rows`, `created`, `updated`, `unchanged`, `opted_out` and `failed`, and tells the "
+            "`encoding`, the `delimiter` and what each of the `columns` was taken for. The file may also be sent by itself as "
             "`text/csv`."
         ),
     ),
