@@ -403,6 +403,24 @@ async def test_a_customer_deleted_at_stripe_is_replaced(shop: Shop) -> None:
     assert (await account.log())[-1].customer_id != old
 
 
+async def test_who_leaves_is_gone_from_stripe_and_pays_no_more(shop: Shop) -> None:
+    account, world = await shop.workspace(), shop.world
+    billing = world.instances[0].context.extra["api"].billing
+    assert not await billing.leave(account.id)
+    await account.buy()
+    shop.stripe.faults.append("lost")
+    assert await billing.leave(account.id)
+    assert await billing.leave(account.id)
+    removed = [one for one in shop.stripe.seen if one.method == "DELETE"]
+    assert {one.path for one in removed} == {
+        f"/v1/customers/{(await account.log())[0].customer_id}"
+    }
+    types = [one["type"] for one in shop.stripe.take()]
+    assert types == ["customer.subscription.deleted", "customer.deleted"]
+    await billing.sync(account.id, e.Actor("system", "test"), None)
+    assert await account.plan() == ("free", "canceled")
+
+
 # -- asking --------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,7 @@ PARAMETERS: Mapping[str, frozenset[str]] = {
     "POST /v1/billing_portal/sessions": frozenset({"customer", "return_url", "flow_data"}),
     "GET /v1/subscriptions": frozenset({"customer", "status", "limit", "starting_after"}),
     "GET /v1/prices": frozenset({"lookup_keys", "active", "limit", "starting_after"}),
-    "DELETE /v1/subscriptions/{id}": frozenset({"prorate", "invoice_now"}),
+    "DELETE /v1/customers/{id}": frozenset(),
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ class FakeStripe:
             "POST /v1/checkout/sessions": self._new_checkout,
             "POST /v1/billing_portal/sessions": self._new_portal,
             "GET /v1/subscriptions": self._subscriptions,
-            "DELETE /v1/subscriptions/{id}": self._cancel_now,
+            "DELETE /v1/customers/{id}": self._remove_customer,
             "GET /v1/prices": self._prices,
         }
         for name, serve in served.items():
@@ -296,8 +296,11 @@ class FakeStripe:
         ]
         return page(mine, fields, "/v1/subscriptions")
 
-    async def _cancel_now(self, request: web.Request) -> dict[str, Any]:
-        return self.cancel(self._get(request.match_info["id"], "id")["id"])
+    async def _remove_customer(self, request: web.Request) -> dict[str, Any]:
+        customer_id = self._get(request.match_info["id"], "id")["id"]
+        self._customer({"customer": customer_id})
+        self.delete_customer(customer_id)
+        return {"id": customer_id, "object": "customer", "deleted": True}
 
     async def _prices(self, request: web.Request) -> dict[str, Any]:
         fields = request["fields"]

@@ -167,6 +167,17 @@ class Billing:
                 return customer_id
         raise unavailable("Others are setting up billing at the same time.")
 
+    async def leave(self, workspace_id: str) -> bool:
+        """The workspace's customer is gone from Stripe, and nothing is paid for any more: before
+        an account is erased. Whether there was one; safe to repeat. A 503 Problem: try again."""
+        if not self.enabled:
+            return False
+        known, _ = await self._latest(workspace_id)
+        if known is None or known.livemode != self.stripe.livemode:
+            return False
+        await self.stripe.remove_customer(known.customer_id)
+        return True
+
     async def of_customer(self, customer_id: str) -> list[str]:
         """The workspaces a customer pays for. NotReady where the rows may be too old to say."""
         rows = await self._c.db.owner.fetch(

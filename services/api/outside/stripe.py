@@ -92,9 +92,13 @@ class Stripe:
             return []
         return [_subscription(one) for one in found.data]
 
-    async def cancel(self, subscription_id: str) -> None:
-        """End a subscription at once; one that has ended already stays so."""
-        await self._do(self._api.subscriptions.cancel_async, subscription_id)
+    async def remove_customer(self, customer_id: str) -> None:
+        """Delete a customer with its cards and addresses; its subscriptions end at once, and the
+        invoices stay with Stripe, as the law has it. Safe to repeat."""
+        try:
+            await self._do(self._api.customers.delete_async, customer_id)
+        except CustomerGone:
+            return
 
     # -- pages on Stripe's side ------------------------------------------------------------------
 

@@ -189,8 +189,8 @@ OPERATIONS = (
             "opted in. Rows that cannot be taken, or that the plan has no room for, are listed in "
             "the task's file, which can be mended and uploaded as it is. The `summary` counts "
             "`rows`, `created`, `updated`, `unchanged`, `opted_out` and `failed`, and tells the "
-            "`encoding`, the `delimiter` and what each of the `columns` was taken for. The file may also be sent by itself as "
-            "`text/csv`."
+            "`encoding`, the `delimiter` and what each of the `columns` was taken for. The file "
+            "may also be sent by itself as `text/csv`."
         ),
     ),
     Operation(
