@@ -7,7 +7,7 @@ Out:     send.requested, send.cancel_requested, send.resolved, contact.saved, co
          api_key.created, api_key.revoked, subscription.changed,
          campaign.* (all but skipped and completed)
 Tables:  workspace, api_key, phone, contact, contact_word, contact_field, conversation, message,
-         timeline, endpoint, attempt, audit, subscription, campaign, audience, skip,
+         message_word, timeline, endpoint, attempt, audit, subscription, campaign, audience, skip,
          campaign_count; vault_idempotency, vault_key_use, vault_request, vault_task, vault_file,
          vault_file_chunk
 Asks:    gateway (open_pairing, pairing),

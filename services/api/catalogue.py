@@ -93,6 +93,14 @@ CATALOGUE: Mapping[str, Entry] = {
         "Fields or parameters are missing, unknown or malformed. All of them are listed in errors.",
         _FIELD,
     ),
+    "unknown_message": Entry(
+        422, "The message is not of this conversation.", "Take the id of one that is."
+    ),
+    "not_combinable": Entry(
+        422,
+        "These parameters cannot be used together.",
+        "Leave one of them out.",
+    ),
     "invalid_cursor": Entry(
         422,
         "A cursor fits only the list it came from, with the same filters.",

@@ -55,6 +55,8 @@ async def sieved(
     args: tuple[Any, ...],
     show: Callable[[Any], T],
     end: tuple[str, tuple[Any, ...]],
+    *,
+    by: tuple[str, str] = ("created_at", "id"),
 ) -> Reply:
     """As ``page`` for filters no index serves; ``end`` says where the looking ended."""
     cursors, position = begin(call)
@@ -67,8 +69,8 @@ async def sieved(
             ended = await db.fetchrow(end[0], *end[1], *at, SIEVED_MAX - 1)
     shown = [show(row) for row in rows[:limit]]
     if ended is None:
-        return finish(call, cursors, rows, shown)
-    return _more(call, cursors, shown, paging.Position(ended["created_at"], ended["id"]))
+        return finish(call, cursors, rows, shown, by=by)
+    return going_on(call, cursors, shown, paging.Position(ended[by[0]], ended[by[1]]))
 
 
 def begin(call: Call) -> tuple[paging.Cursors, paging.Position]:
@@ -91,10 +93,11 @@ def finish(
     if not more:
         return Reply(Page(data=shown, has_more=False, next_cursor=None))
     last = kept[-1]
-    return _more(call, cursors, shown, paging.Position(last[by[0]], last[by[1]]))
+    return going_on(call, cursors, shown, paging.Position(last[by[0]], last[by[1]]))
 
 
-def _more(call: Call, cursors: paging.Cursors, shown: list[Any], end: paging.Position) -> Reply:
+def going_on(call: Call, cursors: paging.Cursors, shown: list[Any], end: paging.Position) -> Reply:
+    """The reply with a page that ended at ``end``, behind which there is more."""
     cursor = cursors.write(end)
     url = call.api.public_url + call.operation.path.format(**call.path)
     asked = filters(call) | {"limit": call.query.limit}

@@ -1,4 +1,4 @@
-"""How contacts are found by what somebody types: words, folded the same way on both sides. Pure.
+"""How people and texts are found by what somebody types: words, folded alike on both sides. Pure.
 
 "José García-López" is found by "jos", "garcia" and "lop jo"; a tag by itself, exactly. A query of
 digits is a phone number, from its beginning.
@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 WORDS_MAX = 24  # of one contact: names, company and address have fewer; the rest is not indexed
+BODY_WORDS_MAX = 60  # of one text: those of four parts
 WORD_MAX_CHARS = 40  # longer ones are found by their beginning
 QUERY_WORDS_MAX = 5  # of what is typed; more would not narrow it down further
 TAG_SIGN = "#"  # no folded word begins with it

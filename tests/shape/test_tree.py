@@ -20,9 +20,10 @@ FOLDERS = {"schema", "vault"}
 OWN: dict[str, set[str]] = {
     "api": {
         "access", "answering", "api", "audience", "billing", "bounds", "callers", "catalogue",
-        "dispatch", "examples", "feed", "gather", "hinted", "idempotency", "limits", "live",
-        "openapi", "operation", "operations", "page", "paging", "reading", "reference", "report",
-        "search", "serve", "shapes", "sheets", "simulator", "tasks", "validation", "words",
+        "dispatch", "examples", "feed", "finding", "gather", "hinted", "idempotency", "limits",
+        "live", "openapi", "operation", "operations", "page", "paging", "reading", "reference",
+        "report", "search", "serve", "shapes", "sheets", "simulator", "tasks", "validation",
+        "words",
     },
     "gateway": {
         "codes", "credentials", "entries", "facts", "frames", "instance", "journal", "pairing",

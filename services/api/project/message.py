@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.api import search
 from services.api.project.contact import contact_of
 from services.api.project.tables import (
     CONVERSATION,
     MESSAGE,
+    MESSAGE_WORD,
     TIMELINE,
     Conversation,
     Message,
+    MessageWord,
     Timeline,
 )
 from shared import events as e
@@ -41,6 +44,7 @@ RANK: Mapping[str, int] = {
     "received": 8,
 }
 AMBIGUOUS_RANK = RANK["unknown"]  # a failure that may have been a success
+TYPED = frozenset({"inbox", "ghl", "crm"})  # sources of texts that a person wrote one by one
 OVER = frozenset({"rejected", "cancelled", "expired", "sent", "delivered", "received"})
 
 # What the phone says, the state that is, and its bit in Message.seen.
@@ -90,6 +94,8 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
             expires_at=data.expires_at,
         ),
     )
+    if data.source in TYPED:
+        _words(rows, event, data.contact_id, data.message_id, data.body)
     _last(rows, event, data.contact_id, data.message_id, inbound=False)
     _tell(
         rows,
@@ -126,6 +132,7 @@ def _received(rows: Rows, seq: int, event: e.Event, data: e.ReplyReceived) -> No
             subscription_id=data.subscription_id,
         ),
     )
+    _words(rows, event, data.contact_id, data.message_id, data.body)
     _last(rows, event, data.contact_id, data.message_id, inbound=True)
     _tell(
         rows,
@@ -136,6 +143,13 @@ def _received(rows: Rows, seq: int, event: e.Event, data: e.ReplyReceived) -> No
         verdict=data.verdict,
         rule=data.rule,
     )
+
+
+def _words(rows: Rows, event: e.Event, contact_id: str, message_id: str, body: str) -> None:
+    """What the text is found by."""
+    for word in search.words(body)[: search.BODY_WORDS_MAX]:
+        found_by = MessageWord(event.workspace_id, word, message_id, contact_id, event.at)
+        rows.put(MESSAGE_WORD, found_by)
 
 
 def _last(rows: Rows, event: e.Event, contact_id: str, message_id: str, *, inbound: bool) -> None:

@@ -159,6 +159,16 @@ class Message(Struct, omit_defaults=True):
     cancel_requested: bool | None = None
 
 
+class MessageWord(Struct):
+    """One word a text is found by (search.py)."""
+
+    workspace_id: str
+    word: str
+    message_id: str
+    contact_id: str
+    created_at: datetime
+
+
 class Timeline(Struct, omit_defaults=True):
     """One fact about a message."""
 
@@ -307,6 +317,9 @@ CONTACT_WORD = Table("contact_word", ContactWord, ("workspace_id", "word", "cont
 CONTACT_FIELD = Table("contact_field", ContactField, ("workspace_id", "name"), insert_only=True)
 CONVERSATION = Table("conversation", Conversation, ("contact_id",), by=("contact_id",))
 MESSAGE = Table("message", Message, by=("message_id",))
+MESSAGE_WORD = Table(
+    "message_word", MessageWord, ("message_id", "word", "workspace_id"), insert_only=True
+)
 TIMELINE = Table("timeline", Timeline, ("message_id", "seq"), insert_only=True)
 ENDPOINT = Table("endpoint", Endpoint, by=("endpoint_id",))
 ATTEMPT = Table("attempt", Attempt, insert_only=True)
@@ -331,6 +344,7 @@ TABLES = (
     CONTACT_FIELD,
     CONVERSATION,
     MESSAGE,
+    MESSAGE_WORD,
     TIMELINE,
     ENDPOINT,
     ATTEMPT,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import available_timezones
 
-import phonenumbers
-
-from services.api import decide, search
+from services.api import decide, finding, search
 from services.api.api import Decision
 from services.api.operation import Call, Operation, Reply
-from services.api.page import Page, page
+from services.api.page import Page, begin, finish, page, sieved
 from services.api.shapes import contacts as shapes
+from services.api.shapes.fields import Paged
 from services.api.validation import FieldError
 from shared import events as e
 from shared import ids
@@ -22,6 +22,8 @@ from shared.problems import Problem
 PATH = "/v1/contacts/{contact_id}"
 IDS = {"contact_id": "con"}
 GENERATION = 0  # grows when a person is erased
+TAGGED_MAX = 1_000  # contacts of a tag are counted up to here: so many steps along an index
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # tags have no time
 EDITABLE = ("first_name", "last_name", "email", "company", "tags", "custom_fields", "timezone")
 
 
@@ -32,35 +34,48 @@ def zone_names() -> frozenset[str]:
 
 
 async def list_contacts(call: Call) -> Reply:
-    """GET /v1/contacts: by number, words, tag or consent, whichever narrows it down best."""
+    """GET /v1/contacts: by words and numbers, tag or consent, each by its index."""
     q: shapes.ContactQuery = call.query
-    sql = call.api.sql
+    sql, show = call.api.sql, shapes.contact
     tag = search.tag_word(q.tag) if q.tag is not None else None
-    args: tuple[Any, ...]
     if q.q is not None:
-        statement, args = sql.contacts_found, (*await ranges(call, q.q), tag, q.opted_out)
-    elif tag is not None:
-        statement, args = sql.contacts_tagged, (tag, q.opted_out)
-    elif q.opted_out:
-        statement, args = sql.contacts_opted_out, ()
-    elif q.opted_out is not None:
-        statement, args = sql.contacts_opted, (False,)
-    else:
-        statement, args = sql.contacts, ()
-    return await page(call, statement, args, shapes.contact)
+        found = await finding.contacts(call, q.q, tag)
+        if not found.broad:
+            return await page(call, sql.contacts_found, (*found.few, q.opted_out, tag), show)
+        end = sql.contacts_opted_out_end if q.opted_out else sql.contacts_end
+        args = (*found.many, tag, q.opted_out)
+        return await sieved(call, sql.contacts_sieved, args, show, (end, ()))
+    if tag is not None:
+        args = (tag, q.opted_out)
+        return await sieved(
+            call, sql.contacts_tagged, args, show, (sql.contacts_tagged_end, (tag,))
+        )
+    if q.opted_out:
+        return await page(call, sql.contacts_opted_out, (), show)
+    if q.opted_out is not None:
+        return await sieved(call, sql.contacts_not_opted_out, (), show, (sql.contacts_end, ()))
+    return await page(call, sql.contacts, (), show)
 
 
-async def ranges(call: Call, q: str) -> tuple[list[str], list[str], list[str], list[str]]:
-    """What is typed, as ranges of words and of numbers: firsts and lasts of each."""
-    workspace = await call.api.workspace(call.workspace_id)
-    code = phonenumbers.country_code_for_region(workspace["region"]) or None
-    words, numbers = search.ranges(q), search.number_ranges(q, code)
-    return (
-        [first for first, _ in words],
-        [last for _, last in words],
-        [first for first, _ in numbers],
-        [last for _, last in numbers],
+async def list_tags(call: Call) -> Reply:
+    """GET /v1/contacts/tags: by name, with a page's last tag as its cursor."""
+    cursors, position = begin(call)
+    after = position.id if call.query.cursor else search.TAG_SIGN
+    rows = await call.api.rows(call, call.api.sql.tags, after, call.query.limit + 1, TAGGED_MAX)
+    shown = [shapes.TagCount(row["word"][len(search.TAG_SIGN) :], row["contacts"]) for row in rows]
+    return finish(
+        call,
+        cursors,
+        [{"at": BEGINNING, "id": r["word"]} for r in rows],
+        shown[: call.query.limit],
+        by=("at", "id"),
     )
+
+
+async def list_fields(call: Call) -> Reply:
+    """GET /v1/contacts/fields."""
+    rows = await call.api.rows(call, call.api.sql.contact_fields)
+    return Reply(shapes.FieldNames([row["name"] for row in rows]))
 
 
 async def create(call: Call) -> Reply:
@@ -211,7 +226,36 @@ OPERATIONS = (
         query=shapes.ContactQuery,
         paged=True,
         summary="List and find contacts",
-        description="Everybody who was written to, wrote, or was saved; newest first.",
+        description=(
+            "Everybody who was written to, wrote, or was saved; newest first. All filters can be "
+            "combined. A page may hold fewer than `limit` contacts and still have more behind it."
+        ),
+    ),
+    Operation(
+        name="contacts.tags",
+        method="GET",
+        path="/v1/contacts/tags",
+        tag="Contacts",
+        scope="contacts:read",
+        handle=list_tags,
+        status=200,
+        response=Page[shapes.TagCount],
+        query=Paged,
+        paged=True,
+        summary="List tags",
+        description="The tags contacts have, by name.",
+    ),
+    Operation(
+        name="contacts.fields",
+        method="GET",
+        path="/v1/contacts/fields",
+        tag="Contacts",
+        scope="contacts:read",
+        handle=list_fields,
+        status=200,
+        response=shapes.FieldNames,
+        summary="List custom fields",
+        description="The names of custom fields that contacts have or had, at most 1,000.",
     ),
     Operation(
         name="contacts.create",

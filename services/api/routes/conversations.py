@@ -4,35 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.api import finding
 from services.api.operation import Call, Operation, Reply
-from services.api.page import Page, page
-from services.api.routes.contacts import ranges
+from services.api.page import Page, begin, going_on, page, sieved
+from services.api.paging import Position
 from services.api.shapes import contacts as shapes
-from services.api.shapes.fields import Paged
 from services.api.shapes.messages import Message, message
 from shared import events as e
+from shared.problems import Problem
 
 PATH = "/v1/conversations/{conversation_id}"
 IDS = {"conversation_id": "cnv"}
+COUNTED_MAX = 1_000  # conversations counted; a badge shows no more
 BY = ("last_at", "contact_id")
 
 
 async def list_conversations(call: Call) -> Reply:
     """GET /v1/conversations."""
     q: shapes.ConversationQuery = call.query
-    sql = call.api.sql
+    sql, show, unread = call.api.sql, shapes.conversation, q.status == "unread"
     state = q.status if q.status in ("open", "closed") else None
-    args: tuple[Any, ...]
     if q.q is not None:
-        args = (*await ranges(call, q.q), state, q.status == "unread")
-        statement = sql.conversations_found
-    elif q.status == "unread":
-        statement, args = sql.conversations_unread, ()
-    elif state is not None:
-        statement, args = sql.conversations_in_state, (state,)
-    else:
-        statement, args = sql.conversations, ()
-    return await page(call, statement, args, shapes.conversation, by=BY)
+        found, people = await finding.contacts(call, q.q), await finding.written_to(call, q.q)
+        if not found.broad:
+            args: tuple[Any, ...] = (*found.few, people, state, unread)
+            return await page(call, sql.conversations_found, args, show, by=BY)
+        args, end = (*found.many, people, state, unread), (sql.conversations_end, (unread,))
+        return await sieved(call, sql.conversations_sieved, args, show, end, by=BY)
+    if unread:
+        return await page(call, sql.conversations_unread, (), show, by=BY)
+    if state is not None:
+        return await page(call, sql.conversations_in_state, (state,), show, by=BY)
+    return await page(call, sql.conversations, (), show, by=BY)
+
+
+async def counts(call: Call) -> Reply:
+    """GET /v1/conversations/counts."""
+    (row,) = await call.api.rows(call, call.api.sql.conversation_counts, COUNTED_MAX)
+    return Reply(shapes.ConversationCounts(row["conversations"], row["messages"]))
 
 
 async def get(call: Call) -> Reply:
@@ -41,9 +50,55 @@ async def get(call: Call) -> Reply:
 
 
 async def messages(call: Call) -> Reply:
-    """GET /v1/conversations/{id}/messages."""
+    """GET /v1/conversations/{id}/messages: a page, or the part before, after or around a text."""
     row = await _row(call)
-    return await page(call, call.api.sql.messages_of_contact, (row["contact_id"],), message)
+    q: shapes.ThreadQuery = call.query
+    sql, contact_id = call.api.sql, row["contact_id"]
+    given = [n for n in ("cursor", "before", "after", "around") if getattr(q, n) is not None]
+    if len(given) > 1 or (q.q is not None and set(given) - {"cursor"}):
+        detail = f"{' and '.join(given + ['q'] * (q.q is not None))} cannot be used together."
+        raise Problem.at(f"#/{given[0]}", "not_combinable", detail)
+    if q.q is not None:
+        args, end = (contact_id, finding.in_body(q.q)), (sql.messages_of_contact_end, (contact_id,))
+        reply = await sieved(call, sql.messages_of_contact_found, args, message, end)
+        return _shown(reply.data, newer=q.cursor is not None, headers=reply.headers)
+    if not given or q.cursor is not None:
+        reply = await page(call, sql.messages_of_contact, (contact_id,), message)
+        return _shown(reply.data, newer=q.cursor is not None, headers=reply.headers)
+    async with call.api.db.tenant(call.workspace_id) as db:
+        (at,) = await db.fetch(sql.messages_by_id, [getattr(q, given[0])]) or [None]
+        if at is None or at["contact_id"] != contact_id:
+            raise Problem.at(f"#/{given[0]}", "unknown_message", "It is not of this conversation.")
+        return await _part(call, db, at)
+
+
+async def _part(call: Call, db: Any, at: Any) -> Reply:
+    """The texts older than one, or newer, or on both sides of it and itself."""
+    q: shapes.ThreadQuery = call.query
+    sql, place = call.api.sql, (at["contact_id"], at["created_at"], at["id"])
+    newer_max = 0 if q.before else q.limit if q.after else (q.limit - 1) // 2
+    older_max = 0 if q.after else q.limit if q.before else q.limit - 1 - newer_max
+    older = await db.fetch(sql.messages_of_contact, *place, older_max + 1)
+    newer = await db.fetch(sql.messages_of_contact_after, *place, newer_max + 1)
+    itself = [at] if q.around else []
+    rows = [*reversed(newer[:newer_max]), *itself, *older[:older_max]]
+    more = bool(rows) and (len(older) > older_max or bool(q.after))
+    # Going on is going on with the whole conversation.
+    call.query = q.model_copy(update=dict.fromkeys(("before", "after", "around")))
+    cursors, _ = begin(call)
+    shown = [message(row) for row in rows]
+    reply = Reply(Page(data=shown, has_more=False, next_cursor=None))
+    if more:
+        end = Position(rows[-1]["created_at"], rows[-1]["id"])
+        reply = going_on(call, cursors, shown, end)
+    return _shown(reply.data, newer=len(newer) > newer_max or bool(q.before), headers=reply.headers)
+
+
+def _shown(found: Page[Message], *, newer: bool, headers: dict[str, str] | None) -> Reply:
+    thread = shapes.Thread(
+        data=found.data, has_more=found.has_more, next_cursor=found.next_cursor, has_newer=newer
+    )
+    return Reply(thread, headers=headers)
 
 
 async def read(call: Call) -> Reply:
@@ -90,7 +145,22 @@ OPERATIONS = (
         query=shapes.ConversationQuery,
         paged=True,
         summary="List conversations",
-        description="The one with the newest message first.",
+        description=(
+            "The one with the newest message first. A page may hold fewer than `limit` and still "
+            "have more behind it."
+        ),
+    ),
+    Operation(
+        name="conversations.counts",
+        method="GET",
+        path="/v1/conversations/counts",
+        tag="Conversations",
+        scope="conversations:read",
+        handle=counts,
+        status=200,
+        response=shapes.ConversationCounts,
+        summary="Count what is unread",
+        description="In the whole workspace, for a badge.",
     ),
     Operation(
         name="conversations.get",
@@ -114,11 +184,15 @@ OPERATIONS = (
         scope="conversations:read",
         handle=messages,
         status=200,
-        response=Page[Message],
-        query=Paged,
+        response=shapes.Thread,
+        query=shapes.ThreadQuery,
         paged=True,
+        problems=("not_combinable", "unknown_message"),
         summary="Read a conversation",
-        description="Its messages, newest first.",
+        description=(
+            "Its messages, newest first. Begin anywhere with `before`, `after` or `around` a "
+            "message; `next_cursor` goes on towards the older ones."
+        ),
     ),
     Operation(
         name="conversations.read",

@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from services.api import decide, words
+from services.api import decide, finding, words
 from services.api.api import READ_BACK_S, not_found
 from services.api.operation import Call, Operation, Reply
 from services.api.page import Page, page, sieved
 from services.api.shapes import messages as shapes
 from shared import numbers
+from shared.problems import Problem
 
 EXPLAIN_S = 0.3  # how long a look at a message waits for the live reason; then the stored one
 PATH = "/v1/messages/{message_id}"
@@ -28,6 +29,8 @@ async def list_messages(call: Call) -> Reply:
     q: shapes.MessageQuery = call.query
     sql = call.api.sql
     show = shapes.message
+    if q.q is not None:
+        return await _found(call, q)
     if q.contact_id is not None:
         if (q.state, q.phone_id, q.direction) == (None, None, None):
             return await page(call, sql.messages_of_contact, (q.contact_id,), show)
@@ -51,6 +54,24 @@ async def list_messages(call: Call) -> Reply:
     return await sieved(
         call, sql.messages_in_state, (q.state,), show, (sql.messages_in_state_end, ())
     )
+
+
+async def _found(call: Call, q: shapes.MessageQuery) -> Reply:
+    """Texts by their words; of one contact, those in its history."""
+    sql, show, typed = call.api.sql, shapes.message, finding.in_body(q.q or "")
+    if q.state is not None or q.phone_id is not None or (q.contact_id and q.direction):
+        detail = "q can be combined with direction, or with contact_id."
+        raise Problem.at("#/q", "not_combinable", detail)
+    if q.contact_id is not None:
+        end = (sql.messages_of_contact_end, (q.contact_id,))
+        args: tuple[Any, ...] = (q.contact_id, typed)
+        return await sieved(call, sql.messages_of_contact_found, args, show, end)
+    found = await finding.texts(call, q.q or "")
+    if found.broad:
+        end = (sql.messages_sieved_end, (q.direction,))
+        return await sieved(call, sql.messages_sieved, (typed, q.direction), show, end)
+    args = (*found.few[:4], typed, finding.NEWEST_TEXTS, q.direction)
+    return await page(call, sql.messages_found, args, show)
 
 
 def direction_of(state: str | None) -> str | None:
@@ -164,8 +185,12 @@ OPERATIONS = (
         response=Page[shapes.Message],
         query=shapes.MessageQuery,
         paged=True,
+        problems=("not_combinable",),
         summary="List messages",
-        description="Newest first, out and in. Filters narrow each other down.",
+        description=(
+            "Newest first, out and in. Filters narrow each other down; a page may hold fewer than "
+            "`limit` messages and still have more behind it."
+        ),
     ),
     Operation(
         name="messages.get",

@@ -148,19 +148,19 @@ async def _pages(call: Call) -> AsyncIterator[list[Any]]:
     """All contacts the query asks for, newest first."""
     q: shapes.ExportQuery = call.query
     sql, end = call.api.sql, paging.START
-    args: tuple[Any, ...]
-    if q.tag is not None:
-        statement, args = sql.contacts_tagged, (search.tag_word(q.tag), q.opted_out)
-    elif q.opted_out:
-        statement, args = sql.contacts_opted_out, ()
-    elif q.opted_out is not None:
-        statement, args = sql.contacts_opted, (False,)
-    else:
-        statement, args = sql.contacts, ()
+    tag = search.tag_word(q.tag) if q.tag is not None else None
     while True:
-        rows = await call.api.rows(call, statement, *args, end.at, end.id, EXPORT_ROWS)
-        if rows:
-            yield rows
+        at = (end.at, end.id)
+        if tag is not None:
+            args: tuple[Any, ...] = (tag, None, *at, EXPORT_ROWS, EXPORT_ROWS)
+            rows = await call.api.rows(call, sql.contacts_tagged, *args)
+        elif q.opted_out:
+            rows = await call.api.rows(call, sql.contacts_opted_out, *at, EXPORT_ROWS)
+        else:
+            rows = await call.api.rows(call, sql.contacts, *at, EXPORT_ROWS)
+        kept = [row for row in rows if q.opted_out in (None, row["opted_out"])]
+        if kept:
+            yield kept
         if len(rows) < EXPORT_ROWS:
             return
         end = paging.Position(rows[-1]["created_at"], rows[-1]["id"])

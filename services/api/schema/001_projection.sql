@@ -106,7 +106,7 @@ CREATE TABLE contact_word (
     word text COLLATE "C" NOT NULL CHECK (word <> ''),
     contact_id text NOT NULL,
     created_at timestamptz NOT NULL,     -- the contact's, so that a tag's list comes in its order
-    PRIMARY KEY (workspace_id, word, contact_id)
+    PRIMARY KEY (contact_id, word, workspace_id)  -- "does this contact have that word" is asked
 );
 CREATE INDEX contact_word_listed
     ON contact_word (workspace_id, word, created_at DESC, contact_id DESC);

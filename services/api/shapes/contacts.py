@@ -10,19 +10,25 @@ from pydantic import ConfigDict, Field
 
 from services.api.shapes.fields import (
     ONE_LINE,
+    PAGE_DEFAULT,
     SOME_LINE,
     Body,
+    Cursor,
     Email,
     Flag,
+    Limit,
     Line,
+    MessageId,
     Note,
     Paged,
+    Query,
     Search,
     Tag,
     TypedNumber,
     Zone,
     absent,
 )
+from services.api.shapes.messages import Message
 from shared import ids
 
 TAGS_MAX = 50
@@ -107,7 +113,22 @@ class ContactQuery(Paged):
 
 class ConversationQuery(Paged):
     status: Literal["unread", "open", "closed"] | None = None
-    q: Search | None = Field(None, description="As for contacts: who it is with.")
+    q: Search | None = Field(
+        None, description="Who it is with, as for contacts, or words of what was written."
+    )
+
+
+class ThreadQuery(Query):
+    """Which part of a conversation; one of ``cursor``, ``before``, ``after`` and ``around``."""
+
+    limit: Limit = PAGE_DEFAULT
+    cursor: Cursor | None = None
+    before: MessageId | None = Field(None, description="Older than this message.")
+    after: MessageId | None = Field(None, description="Newer than this message.")
+    around: MessageId | None = Field(
+        None, description="This message, with as many before it as after it."
+    )
+    q: Search | None = Field(None, description="Only texts with all of these words in them.")
 
 
 class Consent(Struct, kw_only=True):
@@ -137,6 +158,28 @@ class Contact(Struct, kw_only=True):
     conversation_id: str
     created_at: datetime
     updated_at: datetime
+
+
+class TagCount(Struct):
+    """A tag and who has it."""
+
+    tag: str
+    contacts: Annotated[int, Meta(description="How many; 1,000 stands for as many or more.")]
+
+
+class FieldNames(Struct):
+    """Custom fields by name."""
+
+    data: list[str]
+
+
+class ConversationCounts(Struct):
+    """What waits in the inbox."""
+
+    unread_conversations: Annotated[
+        int, Meta(description="With replies nobody has looked at; 1,000 stands for 1,000 or more.")
+    ]
+    unread_messages: Annotated[int, Meta(description="Such replies in these conversations.")]
 
 
 class ContactBrief(Struct, kw_only=True):
@@ -169,6 +212,15 @@ class Conversation(Struct, kw_only=True):
     last_message: MessageBrief | None
     last_message_at: datetime
     created_at: datetime
+
+
+class Thread(Struct, kw_only=True):
+    """A part of a conversation, newest first. Go on with ``next_cursor``."""
+
+    data: list[Message]
+    has_more: Annotated[bool, Meta(description="There are older ones.")]
+    next_cursor: str | None
+    has_newer: Annotated[bool, Meta(description="There are newer ones: ask for those `after`.")]
 
 
 def contact(row: Any) -> Contact:

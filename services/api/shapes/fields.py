@@ -135,6 +135,7 @@ TypedNumber = Annotated[
         examples=["+14155550123"],
     ),
 ]
+MessageId = Annotated[str, Field(pattern=f"^msg_{ULID}$")]
 ContactId = Annotated[str, Field(pattern=f"^con_{ULID}$")]
 PhoneId = Annotated[str, Field(pattern=f"^phn_{ULID}$")]
 

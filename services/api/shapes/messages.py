@@ -23,6 +23,7 @@ from services.api.shapes.fields import (
     Paged,
     PhoneId,
     Query,
+    Search,
     TypedNumber,
 )
 from shared import events as e
@@ -122,6 +123,11 @@ class MessageQuery(Paged):
     contact_id: ContactId | None = None
     phone_id: PhoneId | None = None
     direction: Direction | None = None
+    q: Search | None = Field(
+        None,
+        description="Words of what was written. Of texts that programs sent, only the newest are "
+        "looked through.",
+    )
 
 
 class ResolveRequest(Body):
