@@ -17,6 +17,17 @@ URI_MAX_CHARS = 2048
 TEXT_MAX_CHARS = 262_144  # of an answer: the longest is a QR code as SVG, some 20,000
 ITEMS_MAX = 100_000
 ULID_CHARS = 26
+TIMES = frozenset({"at", "until", "since", "timestamp"})
+
+
+def say_times(schemas: dict[str, Any]) -> None:
+    """Mark what is a time by its name: answers are made of structs, whose times have no format."""
+    for schema in schemas.values():
+        for name, field in schema.get("properties", {}).items():
+            if name.endswith("_at") or name in TIMES:
+                for choice in field.get("anyOf", (field,)):
+                    if choice.get("type") == "string" and "pattern" not in choice:
+                        choice.setdefault("format", "date-time")
 
 
 def add_to(node: Any) -> None:

@@ -63,6 +63,8 @@ NAMED: Mapping[str, Any] = {
     "min_gap_s": 240,
     "daily_cap": 200,
 }
+# Of several words, the one an example says.
+GOOD = ("delivered", "online", "running", "done", "enabled", "active", "outbound", "open", "member")
 # What an id of this name, or of a thing of this kind, begins with.
 PREFIXES: Mapping[str, str] = {
     "contact_id": "con", "conversation_id": "cnv", "message_id": "msg", "phone_id": "phn",
@@ -152,12 +154,12 @@ def _example(
     if choices and "properties" not in schema:
         return _choice(choices, schemas, name, kind, depth, asked=asked)
     if "enum" in schema:
-        return schema["enum"][0]
+        return next((one for one in GOOD if one in schema["enum"]), schema["enum"][0])
     type_ = schema.get("type")
     if isinstance(type_, list):
         type_ = next((one for one in type_ if one != "null"), "null")
     if type_ == "object" or "properties" in schema:
-        return _object(schema, schemas, kind, depth, asked=asked)
+        return _object(schema, schemas, kind, depth, name, asked=asked)
     if type_ == "array":
         return _array(schema, schemas, name, depth, asked=asked)
     return _scalar(schema, type_, name, kind)
@@ -173,12 +175,15 @@ def _choice(
     return _example(rest[0], schemas, name, kind, depth + 1, asked=asked)
 
 
-def _object(schema: Schema, schemas: Schema, kind: str, depth: int, *, asked: bool) -> Any:
+def _object(
+    schema: Schema, schemas: Schema, kind: str, depth: int, name: str, *, asked: bool
+) -> Any:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     more = schema.get("additionalProperties")
     if not properties:
         if isinstance(more, dict) and more and depth < DEPTH_MAX:
-            return {"city": _example(more, schemas, "", "", depth + 1)}
+            key = ids.derive("phn", "example") if name.endswith("phone") else "city"
+            return {key: _example(more, schemas, "", "", depth + 1)}
         return {}
     required = schema.get("required", ())
     shown = [one for one in properties if not asked or one in required]

@@ -74,6 +74,7 @@ class _Untitled(GenerateJsonSchema):
 def document(operations: Sequence[Operation], public_url: str) -> dict[str, Any]:
     """The document of ``operations`` as served at ``public_url``."""
     made = _renamed(_document(operations, public_url))
+    bounds.say_times(made["components"]["schemas"])
     examples.add_to(made, public_url)
     bounds.add_to(made["paths"])
     bounds.add_to(made["components"])

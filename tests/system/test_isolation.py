@@ -101,12 +101,18 @@ async def _task(stack: Stack) -> str:
     return task["id"]
 
 
+async def _campaign(stack: Stack) -> str:
+    body = {"name": "Spring", "template": "Hello", "contact_filter": {}}
+    return (await made(stack, "/v1/campaigns", body))["id"]
+
+
 MAKERS: Mapping[str, Maker] = {
     "msg": _message,
     "con": _contact,
     "cnv": _conversation,
     "phn": _phone,
     "key": _key,
+    "cmp": _campaign,
     "whk": _endpoint,
     "att": _attempt,
     "pair": _pairing,
