@@ -119,8 +119,11 @@ def command_id(message_id: str, attempt: int) -> str:
 
 def _framed(prefix: str, parts: tuple[str, ...]) -> bytes:
     # surrogatepass: JSON may carry a lone surrogate, and an id must come out of every text.
-    texts = (part.encode("utf-8", "surrogatepass") for part in (prefix, *parts))
-    return b"".join(len(text).to_bytes(_LENGTH_BYTES, "big") + text for text in texts)
+    framed = b""
+    for part in (prefix, *parts):
+        text = part.encode("utf-8", "surrogatepass")
+        framed += len(text).to_bytes(_LENGTH_BYTES, "big") + text
+    return framed
 
 
 def _encode_digest(digest: bytes) -> str:

@@ -3,7 +3,8 @@
 A call costs the phone its radio and the gateway a round of database and log, and no fact is in such
 a hurry that it could not wait for the next one: the journal is durable, and the server paces. So
 the first entry of a phone waits `flush_ms` for company, which is long enough for everything that
-follows from one command to go up together. Only a phone that connects calls at once.
+follows from one command to go up together, and a phone that has just called waits longer, unless
+there is plenty to tell. Only a phone that connects calls at once.
 
 At most one call per phone is under way, so entries arrive in order; at most CALLS_AT_ONCE in all.
 """
@@ -24,6 +25,8 @@ from clients.simphone.surroundings import Surroundings
 log = logging.getLogger("simphone")
 
 FLUSH_MS = 50.0  # longer than a text takes to its receipt, where the carrier takes no time
+CALL_EVERY_MS = 200.0  # what a phone has less than plenty of waits for so long after its last call
+PLENTY = 10  # entries, of three or four texts: a phone is given no more before it has told of these
 CALLS_AT_ONCE = 256  # enough to hide a slow gateway, few enough to leave it connections
 CALL_TIMEOUT_S = 30.0  # a gateway that has not answered by then has not stored anything useful
 DRAIN_STEP_S = 0.01
@@ -39,14 +42,14 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Lane:
-    """One phone's way up. `hello` is set while the gateway must be told the inventory, `due_s` is
-    when what gathers goes up, by the loop's clock."""
+    """One phone's way up. `hello` is set while the gateway must be told the inventory; `called_s`
+    is when it last called, by the loop's clock; `timer` ends its gathering or waiting."""
 
     phone: Phone
     origin: http.Origin
     head: bytes  # of its calls
     state: State = State.IDLE
-    due_s: float = 0.0
+    called_s: float = 0.0
     attempt: int = 0
     timer: asyncio.TimerHandle | None = None
     hello: asyncio.Future[None] | None = None
@@ -95,9 +98,8 @@ class Uplink:
         rng: random.Random,
     ) -> None:
         self._wires, self._around, self._rng = wires, around, rng
-        self._flush_s = flush_ms / 1000
+        self._flush_s, self._every_s = flush_ms / 1000, CALL_EVERY_MS / 1000
         self._lanes: dict[str, Lane] = {}
-        self._gathering: deque[tuple[float, Lane]] = deque()  # by the time they are due
         self._ready: deque[Lane] = deque()
         self._calls = 0  # under way
 
@@ -135,17 +137,18 @@ class Uplink:
     def mark(self, phone: Phone) -> None:
         """The phone has something to tell."""
         lane = self._lanes.get(phone.phone_id)
-        if lane is not None and lane.state is State.IDLE:
+        if lane is not None and lane.state in (State.IDLE, State.GATHERING):
             self._gather(lane)
 
     async def drain(self, timeout_s: float) -> None:
         """Tell what can be told within `timeout_s`."""
         deadline = self._around.loop.time() + timeout_s
-        self._flush_s = 0.0
-        self._release(float("inf"))
+        self._flush_s = self._every_s = 0.0
+        for lane in self._lanes.values():
+            if lane.state is State.GATHERING:
+                self._now(lane)
         while self._calls and self._around.loop.time() < deadline:
             await asyncio.sleep(DRAIN_STEP_S)
-            self._release(float("inf"))
 
     def stop(self) -> None:
         """Give up all calls."""
@@ -153,32 +156,24 @@ class Uplink:
             self.close(lane.phone)
 
     def _gather(self, lane: Lane) -> None:
-        """Call when what comes within `flush_ms` has come."""
-        lane.state = State.GATHERING
-        lane.due_s = self._around.loop.time() + self._flush_s
-        self._gathering.append((lane.due_s, lane))
-        if len(self._gathering) == 1:
-            self._around.loop.call_at(lane.due_s, self._tick)
+        """Call when there was time for company, or when there is plenty."""
+        if len(lane.phone.pending) >= PLENTY:
+            self._now(lane)
+        elif lane.state is State.IDLE:
+            loop = self._around.loop
+            lane.state = State.GATHERING
+            due_s = max(loop.time() + self._flush_s, lane.called_s + self._every_s)
+            lane.timer = loop.call_at(due_s, self._now, lane)
 
     def _now(self, lane: Lane) -> None:
-        """Call as soon as there is room for it, unless that has to wait: then do so after it."""
+        """Call as soon as there is room for it; what is under way, or pausing, comes first."""
         if lane.state in (State.IDLE, State.GATHERING):
+            if lane.timer is not None:
+                lane.timer.cancel()
+                lane.timer = None
             lane.state = State.READY
             self._ready.append(lane)
             self._pump()
-
-    def _tick(self) -> None:
-        self._release(self._around.loop.time())
-        if self._gathering:
-            self._around.loop.call_at(self._gathering[0][0], self._tick)
-
-    def _release(self, now_s: float) -> None:
-        while self._gathering and self._gathering[0][0] <= now_s:
-            due_s, lane = self._gathering.popleft()
-            if lane.state is State.GATHERING and lane.due_s == due_s:
-                lane.state = State.READY
-                self._ready.append(lane)
-        self._pump()
 
     def _pump(self) -> None:
         while self._ready and self._calls < CALLS_AT_ONCE:
@@ -195,6 +190,7 @@ class Uplink:
         lane.state = State.CALLING
         inventory = phone.inventory() if hello is not None else None
         body = protocol.encode_call(inventory, call.entries if call else [])
+        lane.called_s = self._around.loop.time()
         self._around.counters.journal_calls += 1
         self._calls += 1
         then = partial(self._answered, lane, call, hello)

@@ -18,7 +18,9 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.standing import Limits, Sign, heard, replaced, standing
 from shared.service import Context
 
-PUT_EVERY_S = 5.0  # a phone that calls more often is put so often, unless something changed
+# A phone that calls more often is put so often, unless something changed: its silence is told in
+# heartbeats, of which this is a fraction.
+PUT_EVERY_S, PUT_EVERY_BEAT = 5.0, 0.1
 
 
 def limits_of(settings: GatewaySettings) -> Limits:
@@ -32,6 +34,7 @@ class Presence:
     def __init__(self, context: Context, instance: str) -> None:
         self._context, self._instance = context, instance
         self._limits = limits_of(context.settings)
+        self._put_every_s = min(PUT_EVERY_S, PUT_EVERY_BEAT * context.settings.heartbeat_s)
         self._known: dict[str, Sign] = {}
         self._put_at: dict[str, float] = {}
         self.on_sign: list[Callable[[str], None]] = []
@@ -102,7 +105,7 @@ class Presence:
         known = self._known.get(phone_id)
         same = known is not None and replaced(known, at=None) == replaced(sign, at=None)
         self._known[phone_id] = sign
-        if same and now_s - self._put_at.get(phone_id, 0.0) < PUT_EVERY_S:
+        if same and now_s - self._put_at.get(phone_id, 0.0) < self._put_every_s:
             return
         self._put_at[phone_id] = now_s
         for callback in self.on_sign:

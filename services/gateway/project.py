@@ -145,7 +145,7 @@ def _dispatched(rows: Rows, seq: int, event: e.Event, data: e.SendDispatched) ->
             contact_id=data.contact_id,
             attempt=data.attempt,
             parts=data.parts,
-            facts=Fact.NONE,
+            facts=0,
             cause=event.id,
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from aiohttp import web
 
 from services.gateway import entries, pairing
@@ -10,6 +12,8 @@ from shared.http import json_response, parse, read_body
 from shared.service import CONTEXT, Context
 
 STREAM_PATH = "/phone/v1/stream"
+# What a call makes dies with it, and streams live long: looking at those only takes time.
+GC_THRESHOLDS = (20_000, 50, 100)
 
 
 def add(app: web.Application, context: Context) -> None:
@@ -22,6 +26,8 @@ def add(app: web.Application, context: Context) -> None:
 
 async def start(context: Context) -> None:
     """The service begins to work."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     await Instance.of(context).start()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 State = Literal["online", "late", "offline"]
 
@@ -63,8 +63,7 @@ def heard(sign: Sign, now: datetime, limits: Limits) -> Sign:
 
 def replaced(sign: Sign, **changes: object) -> Sign:
     """``sign`` with other values."""
-    values = {name: getattr(sign, name) for name in Sign.__struct_fields__}
-    return Sign(**{**values, **changes})
+    return structs.replace(sign, **changes)
 
 
 def standing(sign: Sign, now: datetime, limits: Limits) -> Standing:
