@@ -2,10 +2,10 @@
 
 Calls of one phone are served one after the other, and each on rows that hold what the one before it
 appended. Calls of many phones are served in rounds: one statement looks up what all of them need,
-and what they append goes to the log together. A call that comes after a pause is a round of its
-own, at once; under load a round gathers for ROUND_EVERY_S, which nobody waits for: texts go down to
-the phones by another way. An entry is acknowledged when the log has stored its event; a heartbeat,
-when the vault has its number.
+and what they append goes to the log together. A call that comes alone is a round of its own, at
+once; after a round of several the next one gathers for ROUND_EVERY_S, which nobody waits for: texts
+go down to the phones by another way. An entry is acknowledged when the log has stored its event; a
+heartbeat, when the vault has its number.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ HEAD_S, HEAD_POLL_S = 8.0, 0.05  # an idle log says every 5 s that there is no m
 CALLS_PER_PHONE_MAX = 4  # waiting at once; a phone of the protocol has one
 LANES_KEPT = 20_000  # phones remembered between calls; a lane that has nothing open may go
 LOOKUPS_AT_ONCE = 200  # calls whose rows are fetched with one statement
-ROUND_EVERY_S = 0.01  # a statement and an append for each call cost ten times what a round's do
+# Under load a round gathers for so long: a statement and a few appends for each call by itself cost
+# database, log and every reader of the log several times what those of a round do.
+ROUND_EVERY_S = 0.025
 # A phone that begins beyond a gap so often and for so long does not have what is missing. It had
 # been acknowledged, so the loss is ours (a vault restored from an older copy): go on from there.
 GAP_TRIES, GAP_S = 3, 5.0
@@ -250,9 +252,10 @@ class _Lookup:
         try:
             while self._waiting:
                 await asyncio.sleep(max(0.0, self._next_s - time.monotonic()))
-                self._next_s = time.monotonic() + ROUND_EVERY_S
                 batch = self._waiting[:LOOKUPS_AT_ONCE]
                 del self._waiting[:LOOKUPS_AT_ONCE]
+                if len(batch) > 1:
+                    self._next_s = time.monotonic() + ROUND_EVERY_S
                 await self._answer(batch)
         finally:
             self._task = None
