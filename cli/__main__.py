@@ -19,6 +19,10 @@ from cli.render import say
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "up": ("cli.up", "start everything on this machine, and keep it running"),
+        "deploy": (
+            "cli.deploy",
+            "make the stream on a NATS of your own, before services start",
+        ),
         "workspace": ("cli.workspace", "create a workspace and its first API key"),
         "phone": ("cli.phone", "run simulated phones, and have one receive a text"),
         "events": ("cli.events", "watch, export and import the event log"),

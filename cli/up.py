@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cli import first_start, greeting, identity, stack
+from cli import first_start, greeting, stack
 from cli.accounts import NewWorkspace
+from cli.deploy import deploy
 from cli.embedded import Embedded
 from cli.errors import CommandError, UsageError
 from cli.fleet import Fleet
@@ -164,10 +165,8 @@ class _Up:
         database_url, own_url, nats_urls = await self._servers(exits)
         log = await stack.connect_log(nats_urls["ops"])
         exits.push_async_callback(log.close)
-        await log.ensure_stream()
+        await deploy(log, ring)
         self._stage_in_memory()
-        await Bus(log).ensure_presence()
-        await identity.confirm(log, ring)
         self._fleet = self._make_fleet(own_url, nats_urls, key, exits)
         self._facts = {
             "pid": os.getpid(),
