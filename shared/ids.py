@@ -8,7 +8,8 @@ so that it fits a subject of the log, a URL and a header (`webhook-id` must not 
     msg   message              att   delivery attempt     usr   user
     phn   phone                evt   event                req   HTTP request
     cmd   command to a phone   cmp   campaign             tsk   long task
-    fil   file of a task       aud   audience of a campaign
+    fil   file of a task       aud   audience of a campaign  dlv   webhook delivery
+    sec   webhook secret
 
 Two ways to get one. `new` makes an id nobody had before: 48 bits of milliseconds, 80 bits of
 chance. `derive` and `derive_keyed` compute one from what it names, so that two writers, or a
