@@ -38,6 +38,7 @@ STREAM = "EVENTS"
 APPEND_TIMEOUT_S = 5.0  # how long a caller waits for its append before it answers 503
 RESEND_AFTER_S = 1.0  # an append without an answer is sent again with the same id
 ALONE_MAX = 4  # up to so many in flight go singly (0.25 ms each); a batch takes 1 ms and one sync
+SECOND_MIN = 32  # while a batch is on its way, so many are worth a second one; never a third
 BATCH_MAX = 1000  # the server's limit for an atomic batch
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 PING_S = 5  # a connection that is dead, and nobody said so, is given up after two or three
@@ -190,7 +191,7 @@ class Log:
         self._again: list[_Append] = []
         self._pumping = False
         self._busy = asyncio.Event()  # something waits for its acknowledgement
-        self._batch_open = False
+        self._batches = 0  # on their way
         self._tasks: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -312,13 +313,16 @@ class Log:
 
     def _pump(self) -> None:
         self._pumping = False
-        while self._waiting and not self._batch_open:
-            if len(self._waiting) + len(self._in_flight) <= ALONE_MAX:
+        while self._waiting:
+            only_batches = len(self._in_flight) == self._batches
+            if not self._batches and len(self._waiting) + len(self._in_flight) <= ALONE_MAX:
                 self._publish_alone(self._waiting.popleft())
-            elif self._in_flight:
-                break  # what is on its way comes back soon; gather until then
-            else:
+            elif not self._in_flight:
                 self._publish_batch()
+            elif only_batches and self._batches == 1 and len(self._waiting) >= SECOND_MIN:
+                self._publish_batch()  # the server takes it in while it syncs the first
+            else:
+                break  # what is on its way comes back soon; gather until then
 
     def _publish_alone(self, entry: _Append) -> None:
         # When disconnected, _resend sends it again, or ends it at its deadline.
@@ -339,7 +343,7 @@ class Log:
         if len(entries) == 1:
             self._publish_alone(entries[0])
             return
-        self._batch_open = True
+        self._batches += 1
         token = self._token(entries)
         batch_id = f"Nats-Batch-Id: {uuid.uuid4().hex}\r\nNats-Batch-Sequence: "
         frames = [one.frame("", f"{batch_id}{n}\r\n") for n, one in enumerate(entries[:-1], 1)]
@@ -372,7 +376,7 @@ class Log:
             else:
                 self._refused(entries[0], ack.error)
         if len(entries) > 1:
-            self._batch_open = False  # only now: what came later goes out later
+            self._batches -= 1  # only now: what came later goes out later
         self._kick()
 
     def _refused(self, entry: _Append, error: dict[str, Any]) -> None:
@@ -411,7 +415,7 @@ class Log:
             for reply in late:
                 entries = self._in_flight.pop(reply)
                 if len(entries) > 1:
-                    self._batch_open = False
+                    self._batches -= 1
                 self._again.extend(entries)
             again, self._again = self._again, []
             for entry in again:
