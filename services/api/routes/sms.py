@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ async def send(call: Call) -> Reply:
     workspace = await api.workspace(call.workspace_id)
     recipient = _addressed(call, wish, workspace["region"])
     message_ids = [_message_id(call, "")]
-    facts = await api.reader.facts(call.workspace_id, _need(call, [wish], [recipient], message_ids))
+    facts = await _facts(call, [wish], [recipient], message_ids)
     if call.query.dry_run:
         return await _dry_run(call, wish, recipient, facts)
     made = _made(call, wish, recipient, facts, message_ids[0])
@@ -54,8 +54,7 @@ async def send_bulk(call: Call) -> Reply:
     good = {n: wish for n, wish in enumerate(wishes) if not isinstance(wish, Problem)}
     recipients = {n: _addressed(call, wish, region) for n, wish in good.items()}
     message_ids = {n: _message_id(call, f"{ITEM}{n}") for n in good}
-    need = _need(call, good.values(), recipients.values(), message_ids.values())
-    facts = await api.reader.facts(call.workspace_id, need)
+    facts = await _facts(call, good.values(), recipients.values(), message_ids.values())
     results: list[shapes.Accepted | shapes.Refused] = []
     events: list[e.Event] = []
     for n, wish in enumerate(wishes):
@@ -104,6 +103,21 @@ def _known(recipient: Recipient | FieldError | str, facts: Facts) -> Recipient |
     if found is None:
         return decide.field_error("#/contact_id", "contact_not_found", "There is no such contact.")
     return found
+
+
+async def _facts(
+    call: Call,
+    wishes: Collection[shapes.SendRequest],
+    recipients: Collection[Recipient | FieldError | str],
+    message_ids: Collection[str],
+) -> Facts:
+    """What is known about all of them; a contact may be one that a text of a moment ago made."""
+    need = _need(call, wishes, recipients, message_ids)
+    facts = await call.api.reader.facts(call.workspace_id, need)
+    if all(one in facts.contacts for one in recipients if isinstance(one, str)):
+        return facts
+    await call.api.read_own(call.workspace_id)
+    return await call.api.reader.facts(call.workspace_id, need)
 
 
 def _need(
