@@ -15,7 +15,8 @@ from typing import Any, cast
 import structlog
 
 _SECRETS = re.compile(
-    r"(8ms_(?:live|test)_)\w+|(whsec_)[\w+/=]+|((?:cred|reg)_)[\w-]{20,}|(Bearer )\S+"
+    r"((?:sk|rk)_(?:live|test)_)\w+"  # of Stripe
+    r"|(8ms_(?:live|test)_)\w+|(whsec_)[\w+/=]+|((?:cred|reg)_)[\w-]{20,}|(Bearer )\S+"
     r"|(://[^:/@\s]+:)[^@\s]+(?=@)|([?&]t=)[\w-]+"
 )
 _NUMBERS = re.compile(r"(?<![\w.:-])(?!\d{4}-\d\d-\d\d\b)\+?\d[\d\-() ]{7,17}\d(?![\w:-])")

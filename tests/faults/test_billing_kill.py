@@ -109,6 +109,7 @@ async def test_no_moment_to_be_killed_at_loses_or_doubles_what_stripe_said(scene
         await scene.up()
         assert await scene.tell(event) == 200
         assert await scene.states() == expected
+    assert SECRET_KEY not in scene.api.log()
     asked = [one for one in stripe.seen if one.path == "/v1/subscriptions"]
     assert {one.fields["customer"] for one in asked} == {customer}
     stored = await world.events("subscription.changed")

@@ -13,6 +13,8 @@ NUMBERS = ["+14155550123", "+1 (415) 555-0123", "415-555-0123", "0049 30 1234567
 SECRETS = [
     "8ms_live_abcDEF123",
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "sk_live_51H8nLkJ2eZvKYlo2C",
+    "rk_test_51H8nLkJ2eZvKYlo2C",
     "cred_0123456789abcdefghijklmnop",
     "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc",
     "nats://api:hunter2@127.0.0.1:4222",
@@ -30,7 +32,7 @@ def test_a_phone_number_is_blotted_out(number: str) -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_is_blotted_out(secret: str) -> None:
     cleaned = scrub(f"failed with {secret} today")
-    for part in ("abcDEF123", "MfKQ9", "0123456789abcdef", "eyJ", "hunter2"):
+    for part in ("abcDEF123", "MfKQ9", "51H8n", "0123456789abcdef", "eyJ", "hunter2"):
         assert part not in cleaned
     assert cleaned.startswith("failed with ")
 
