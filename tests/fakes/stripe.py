@@ -36,6 +36,7 @@ API_VERSION = "2026-10-28.endive"
 MONTH_S = 30 * 24 * 3600
 PAGE_DEFAULT, PAGE_MAX = 10, 100
 KEY_MAX_CHARS = 255
+FIELDS = web.RequestKey("FIELDS", dict[str, Any])
 
 PARAMETERS: Mapping[str, frozenset[str]] = {
     "POST /v1/customers": frozenset({"metadata", "description", "email", "name"}),
@@ -123,7 +124,7 @@ class FakeStripe:
         request: web.Request,
         handler: Callable[[web.Request], Any],
     ) -> web.StreamResponse:
-        request["fields"] = fields = nested(
+        request[FIELDS] = fields = nested(
             parse_qsl(await request.text(), keep_blank_values=True, strict_parsing=True)
             if request.method == "POST" and request.can_read_body
             else parse_qsl(request.query_string, keep_blank_values=True)
@@ -239,10 +240,10 @@ class FakeStripe:
     # -- the endpoints ---------------------------------------------------------------------------
 
     async def _new_customer(self, request: web.Request) -> dict[str, Any]:
-        return self._make("customer", "cus", **request["fields"])
+        return self._make("customer", "cus", **request[FIELDS])
 
     async def _new_checkout(self, request: web.Request) -> dict[str, Any]:
-        fields = request["fields"]
+        fields = request[FIELDS]
         self._customer(fields)
         lines = listed(fields["line_items"])
         for line in lines:
@@ -268,7 +269,7 @@ class FakeStripe:
         )
 
     async def _new_portal(self, request: web.Request) -> dict[str, Any]:
-        fields = request["fields"]
+        fields = request[FIELDS]
         self._customer(fields)
         flow = fields.get("flow_data")
         for name in ("subscription_update", "subscription_cancel"):
@@ -286,7 +287,7 @@ class FakeStripe:
         )
 
     async def _subscriptions(self, request: web.Request) -> dict[str, Any]:
-        fields = request["fields"]
+        fields = request[FIELDS]
         self._customer(fields, deleted=True)
         mine = [
             one
@@ -303,7 +304,7 @@ class FakeStripe:
         return {"id": customer_id, "object": "customer", "deleted": True}
 
     async def _prices(self, request: web.Request) -> dict[str, Any]:
-        fields = request["fields"]
+        fields = request[FIELDS]
         keys = listed(fields.get("lookup_keys", {}))
         active = fields.get("active")
         found = [
