@@ -15,8 +15,9 @@ from shared.service import Context
 from shared.sql import queries
 
 EVERY_S = 3600.0  # how long a lost webhook can matter
+SOONER_S = 300.0  # when some could not be asked about
 PAGE, PAUSE_S = 20, 4.0  # 5 a second, of the 25 Stripe allows a test account
-AGAIN_S = 60.0  # when Stripe, or what it takes to write, is away
+AWAY_AFTER, AWAY_S = 3, 60.0  # failures in a row: Stripe, or what it takes to write, is away
 
 
 class Reconciler:
@@ -26,31 +27,39 @@ class Reconciler:
     def __init__(self, context: Context, billing: Billing) -> None:
         self._c, self._billing = context, billing
         self._sql: Any = queries("services.api")
-        self._after, self._due = "", 0.0
+        self._after, self._due, self._failed = "", 0.0, 0
 
     async def start(self) -> None:
         """A term begins: everybody, from the first on."""
-        self._after, self._due = "", 0.0
+        self._after, self._due, self._failed = "", 0.0, 0
 
     async def step(self) -> float | None:
-        """A few customers, when it is their time."""
+        """A few customers, when it is their time. Who fails is passed over until the next time, so
+        that one whom Stripe refuses keeps nobody from being asked about."""
         left_s = self._due - time.monotonic()
         if left_s > 0:
             return left_s
         rows = await self._c.db.owner.fetch(
             self._sql.customers_after, self._after, self._billing.stripe.livemode, PAGE
         )
+        in_a_row = 0
         for row in rows:
             try:
                 await self._billing.sync(row["workspace_id"], e.Actor("system", "api"), None)
+                in_a_row = 0
             except (Problem, EightMsError) as error:
-                structlog.get_logger().warning("reconciling later", error=type(error).__name__)
-                return self._again(AGAIN_S)
+                log = structlog.get_logger().bind(workspace_id=row["workspace_id"])
+                log.warning("not reconciled", error=type(error).__name__)
+                self._failed += 1
+                in_a_row += 1
+                if in_a_row == AWAY_AFTER:
+                    return self._again(AWAY_S)
             self._after = row["workspace_id"]
         if len(rows) == PAGE:
             return self._again(PAUSE_S)
-        self._after = ""
-        return self._again(EVERY_S)
+        pause_s = SOONER_S if self._failed else EVERY_S
+        self._after, self._failed = "", 0
+        return self._again(pause_s)
 
     def _again(self, seconds: float) -> float:
         self._due = time.monotonic() + seconds
