@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "make the stream on a NATS of your own, before services start",
         ),
         "workspace": ("cli.workspace", "create a workspace and its first API key"),
+        "mail": ("cli.mail", "show mail that has not gone out: sign-in links in development"),
         "phone": ("cli.phone", "run simulated phones, and have one receive a text"),
         "events": ("cli.events", "watch, export and import the event log"),
         "replay": ("cli.replay", "rebuild a service's tables from the log, then swap them in"),

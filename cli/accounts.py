@@ -24,8 +24,13 @@ class NewWorkspace:
     timezone: str
     region: str
 
+    @property
+    def member_id(self) -> str:
+        """Of the owner: whoever signs in with the e-mail address."""
+        return ids.derive("mem", self.workspace_id, self.key_id)
+
     def events(self, now: datetime) -> list[e.Event]:
-        """Its first two events; made again they have the same ids."""
+        """Its first events; made again they have the same ids."""
         key = auth.hash_key(self.api_key)
         facts: list[e.Data] = [
             e.WorkspaceCreated(
@@ -35,6 +40,7 @@ class NewWorkspace:
                 region=self.region,
                 email=self.email,
             ),
+            e.MemberInvited(member_id=self.member_id, email=self.email.lower(), role="owner"),
             e.ApiKeyCreated(
                 key_id=self.key_id,
                 name=KEY_NAME,

@@ -46,8 +46,9 @@ CONNECTIONS_WANTED = 120  # six services with two pools each, and the command li
 BEHIND_MANY = 10_000
 SECRET_FILES = (stack.KEY_FILE, stack.WORKSPACE_FILE, stack.STACK_FILE, "credentials.json")
 INTEGRATIONS: Mapping[str, tuple[str, ...]] = {
-    "sign-in by Supabase": ("SUPABASE_URL", "SUPABASE_JWT_SECRET"),
+    "sign-in by Supabase": ("SUPABASE_URL",),
     "e-mail by Resend": ("RESEND_API_KEY",),
+    "e-mail by SMTP": ("EIGHTMS_SMTP_URL",),
     "reply intent by Anthropic": ("ANTHROPIC_API_KEY",),
     "billing by Stripe": ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"),
     "GoHighLevel": ("GHL_CLIENT_ID", "GHL_CLIENT_SECRET"),
@@ -148,6 +149,18 @@ def configuration() -> Iterable[Finding]:
     if environment not in ("", "development", "production"):
         yield Finding(
             BAD, "configuration", f"EIGHTMS_ENV is {environment!r}.", "production or development"
+        )
+    mails = os.environ.get("RESEND_API_KEY") or os.environ.get("EIGHTMS_SMTP_URL")
+    if mails and "@" not in os.environ.get("EIGHTMS_MAIL_FROM", ""):
+        yield Finding(
+            BAD, "configuration", "E-mail has no sender.", "Set EIGHTMS_MAIL_FROM to an address."
+        )
+    if environment == "production" and not mails and not os.environ.get("SUPABASE_URL"):
+        yield Finding(
+            WARNING,
+            "configuration",
+            "Nobody can sign in by mail, for no mail server is set.",
+            "Set RESEND_API_KEY or EIGHTMS_SMTP_URL, and EIGHTMS_MAIL_FROM (docs/accounts.md).",
         )
     for variable in ("EIGHTMS_PUBLIC_URL", "EIGHTMS_GATEWAY_URL"):
         url = os.environ.get(variable, "")

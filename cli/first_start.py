@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cli import phone, stack, workspace
@@ -49,8 +50,9 @@ async def first_workspace(data: Path, log: Log) -> NewWorkspace | None:
         stack.write_private(path, known)
     first = NewWorkspace(**known)
     # Written down before it was appended: a start that was cut short in between is made up for.
-    if not await _last(log, f"{e.ApiKeyCreated.TYPE}.{first.workspace_id}.{first.key_id}"):
-        await workspace.append(log, first)
+    for event in first.events(datetime.now(UTC)):
+        if not await _last(log, event.subject):
+            await log.append(event)
     return first
 
 

@@ -32,6 +32,7 @@ def text(
     data: Path,
     services: Sequence[str],
     api_key: str | None,
+    sign_in_url: str | None,
     phones: Sequence[str],
     now: datetime,
 ) -> str:
@@ -47,6 +48,8 @@ def text(
         lines.append("  eightms workspace create --email you@example.com")
         return "\n".join(lines)
     lines.append(f"  API key  {api_key}")
+    if sign_in_url:
+        lines.append(f"  Sign in  {sign_in_url}")
     if "api" in services:
         lines += _first_text(public_url, api_key, phones, now)
     return "\n".join([*lines, ""])

@@ -14,15 +14,18 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from cli import stack
 from cli.errors import CommandError
 from cli.render import Progress, counted, say, span, table
 from cli.up import RENEW_SIGNAL
+from services.api.sign_in import signing
 from shared.vault import MAX_KEYS, KeyRing, Tampered, UnknownKey
 
 PAGE = 500
+SIGNING_KEYS = "api_vault.vault_signing_key"
 RENEWED_WITHIN_S = 120.0  # `up` has drained and started its services again
 PASSES_MAX = 10
 
@@ -43,6 +46,10 @@ SEALED: Sequence[Sealed] = (
         "answer",
         "api.idempotency:{workspace_id}:{operation}:{key}",
     ),
+    Sealed("api_vault.vault_session", "active_sealed", "api.refresh:{id}"),
+    Sealed("api_vault.vault_signing_key", "sealed", "api.signing_key:{kid}"),
+    Sealed("api_vault.vault_mail", "sealed", "api.mail:{id}"),
+    Sealed("api_vault.vault_file_chunk", "sealed", "api.file:{file_id}:{n}"),
 )
 """Every sealed column of every service; a test looks that none is missing."""
 
@@ -58,10 +65,47 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     stack.data_argument(rotate)
     rotate.set_defaults(run=run_rotate)
+    sign_in = what.add_parser(
+        "rotate-sign-in", help="make a new key that access tokens are signed with"
+    )
+    sign_in.add_argument(
+        "--now",
+        action="store_true",
+        help="the old key leaked: it counts for nothing from now on, nor what it signed",
+    )
+    stack.data_argument(sign_in)
+    sign_in.set_defaults(run=run_rotate_sign_in)
     show = what.add_parser("list", help="the keys and how many secrets each encrypts")
     show.add_argument("--json", action="store_true", help="one JSON list")
     stack.data_argument(show)
     show.set_defaults(run=run_list)
+
+
+async def run_rotate_sign_in(args: argparse.Namespace) -> int:
+    """A new key for access tokens, published now and used in a while; or at once, without mercy."""
+    async with stack.opened(args.data) as found:
+        made = signing.new_key(found.ring())
+        db = await found.database()
+        try:
+            if await db.fetchval("SELECT to_regclass($1)", SIGNING_KEYS) is None:
+                raise CommandError("The API has not run yet: it makes its first key by itself.")
+            now = datetime.now(UTC)
+            from_ = now if args.now else now + signing.PUBLISHED_FIRST
+            async with db.transaction():
+                if args.now:
+                    await db.execute(f"DELETE FROM {SIGNING_KEYS}")  # noqa: S608 - our own name
+                await db.execute(
+                    f"INSERT INTO {SIGNING_KEYS} VALUES ($1, $2, $3::jsonb, $4, $5)",  # noqa: S608
+                    made.kid, made.sealed, json.dumps(made.public), now, from_,
+                )  # fmt: skip
+        finally:
+            await db.close()
+    if args.now:
+        say(f"Access tokens are signed with {made.kid} within a minute; all others are void then,")
+        say("and clients refresh theirs. Nobody has to sign in again.")
+    else:
+        say(f"{made.kid} is published now and signs in 15 minutes. Nobody has to sign in again.")
+    return 0
 
 
 async def run_list(args: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cli import first_start, greeting, stack
+from cli import first_start, greeting, mail, sign_in, stack
 from cli.accounts import NewWorkspace
 from cli.deploy import deploy
 from cli.embedded import Embedded
@@ -32,6 +32,7 @@ from shared.log import Log
 from shared.vault import KeyRing
 
 PHONES_MAX = 10_000
+MAIL_SERVERS = ("RESEND_API_KEY", "EIGHTMS_SMTP_URL")
 RENEW_SIGNAL = signal.SIGUSR1
 """Tells a running `up` that the secret key in its folder has changed (eightms keys rotate)."""
 
@@ -185,6 +186,7 @@ class _Up:
         if first is not None:
             await self._fleet.takes_key(first.api_key)
         phones = await self._simulated_phones(log, first)
+        sign_in_url = await self._people(exits, database_url, ring, first)
         print(
             greeting.text(
                 public_url=plan.public_url,
@@ -193,11 +195,41 @@ class _Up:
                 data=_short(data),
                 services=plan.services,
                 api_key=first.api_key if first else None,
+                sign_in_url=sign_in_url,
                 phones=phones,
                 now=datetime.now(UTC),
             ),
             flush=True,
         )
+
+    async def _people(
+        self,
+        exits: contextlib.AsyncExitStack,
+        database_url: str,
+        ring: KeyRing,
+        first: NewWorkspace | None,
+    ) -> str | None:
+        """A sign-in link for the owner; and mail is printed here where no mail server takes it."""
+        plan = self._plan
+        if "api" not in plan.services:
+            return None
+        url = None
+        if first is not None:
+            db = await stack.connect_database(database_url)
+            try:
+                url = await sign_in.link(
+                    db, ring, plan.public_url, first.email, plan.given.get("SUPABASE_URL")
+                )
+            finally:
+                await db.close()
+        if plan.environment == "development" and not any(map(plan.given.get, MAIL_SERVERS)):
+            watching = asyncio.create_task(mail.watch(database_url, self._ring, report))
+            exits.callback(watching.cancel)
+        return url
+
+    def _ring(self) -> KeyRing:
+        given = os.environ.get("EIGHTMS_SECRET_KEY")
+        return KeyRing.parse(first_start.secret_key(self._plan.data, given))
 
     async def _servers(self, exits: contextlib.AsyncExitStack) -> tuple[str, str, dict[str, str]]:
         """PostgreSQL for people and for services, and NATS by user: embedded, or as named."""

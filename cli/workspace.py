@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from cli import leaders, stack
+from cli import leaders, sign_in, stack
 from cli.accounts import NewWorkspace, new_workspace
 from cli.errors import UsageError
 from cli.rebuild import live_position
 from cli.render import say
+from services.api.decide import sign_in as rules
 from shared.log import Log
 
 SHOWN_WITHIN_S = 10.0
@@ -57,17 +58,19 @@ async def run_create(args: argparse.Namespace) -> int:
     )
     async with stack.opened(args.data) as found, found.log() as log:
         seq = await append(log, new)
+        url = os.environ.get("EIGHTMS_PUBLIC_URL") or found.facts.get("public_url") or PUBLIC_URL
         db = await found.database()
         try:
             known = await _known_to_api(db, seq)
+            sign_in_url = await sign_in.link(
+                db, found.ring(), url, new.email, os.environ.get("SUPABASE_URL")
+            )
         finally:
             await db.close()
-        url = os.environ.get("EIGHTMS_PUBLIC_URL") or found.facts.get("public_url") or PUBLIC_URL
     document = {
         "workspace_id": new.workspace_id,
         "api_key": new.api_key,
-        # The API's front page: where signing in will be, and until then how to use the key.
-        "sign_in_url": f"{url.rstrip('/')}/",
+        "sign_in_url": sign_in_url,
     }
     if args.json:
         print(json.dumps(document))
@@ -103,16 +106,17 @@ def _text(new: NewWorkspace, document: dict[str, str]) -> str:
             f"Workspace  {new.workspace_id}  ({new.name}, {new.timezone}, {new.region})",
             f"API key    {new.api_key}",
             "           It is shown only now: what is stored is its hash.",
-            f"Begin at   {document['sign_in_url']}",
+            f"Sign in    {document['sign_in_url']}",
+            f"           as {new.email}: the link works once, within an hour.",
         )
     )
 
 
 def _email(text: str) -> str:
-    name, at, domain = text.partition("@")
-    if not (name and at and "." in domain) or any(c.isspace() for c in text):
+    address = rules.email(text)
+    if address is None or "." not in address.partition("@")[2]:
         raise UsageError(f"{text!r} is not an e-mail address.")
-    return text
+    return address
 
 
 def _region(text: str) -> str:

@@ -37,6 +37,10 @@ Scope = Literal[
     "workspace:read",
     "workspace:write",
     "keys:write",
+    "members:read",
+    "members:write",
+    "billing:write",
+    "account:write",
     "privacy:write",
     "events:read",
     "*",
@@ -44,6 +48,14 @@ Scope = Literal[
 """Everything a key can be allowed. Write does not include read; `*` includes all."""
 
 SCOPES: Final[frozenset[Scope]] = frozenset(get_args(Scope))
+
+OWNERS_ONLY: Final[frozenset[Scope]] = frozenset(
+    {"*", "members:write", "billing:write", "account:write"}
+)
+"""What a person who is a member, not an owner, cannot do: the team, the bill, the account's end."""
+
+MEMBER_SCOPES: Final[frozenset[Scope]] = SCOPES - OWNERS_ONLY
+"""What a member can do, and so the most that a key made by one can do."""
 
 RANDOM_CHARACTERS = 32
 """62^32 is 190 bits."""

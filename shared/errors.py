@@ -9,6 +9,7 @@
     ├── NewerSchema       the database was migrated by a newer version: upgrade, do not run
     ├── NotReady          PostgreSQL is away or the projection too far behind: answer 503
     ├── NoAnswer          a service that was asked did not reply in time: answer 503
+    ├── MailFailed        a mail was not taken: later again, or never (``for_good``)
     └── Refused           a service that was asked said no; carries its problem to our caller
 
 What a caller of HTTP did wrong is a Problem (shared/http.py), not one of these.
@@ -57,6 +58,15 @@ class NotReady(EightMsError):
 
 class NoAnswer(EightMsError):
     """``ask.<service>.<question>`` got no reply in time."""
+
+
+class MailFailed(EightMsError):
+    """The mail was not taken. ``reason`` is the provider's word for why, and holds no address;
+    ``for_good`` says that the same mail will not be taken later either."""
+
+    def __init__(self, reason: str, *, for_good: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.for_good = reason, for_good
 
 
 class Refused(EightMsError):

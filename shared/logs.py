@@ -17,7 +17,8 @@ import structlog
 _SECRETS = re.compile(
     r"((?:sk|rk)_(?:live|test)_)\w+"  # of Stripe
     r"|(8ms_(?:live|test)_)\w+|(whsec_)[\w+/=]+|((?:cred|reg)_)[\w-]{20,}|(Bearer )\S+"
-    r"|(://[^:/@\s]+:)[^@\s]+(?=@)|([?&]t=)[\w-]+"
+    r"|(://[^:/@\s]+:)[^@\s]+(?=@)|([?&](?:t|token|token_hash|code)=)[\w-]+"
+    r"|(eyJ)[\w-]{10,}\.[\w-]+\.[\w-]*|(8ms_refresh_)\w+|(\bre_)\w{12,}"
 )
 _NUMBERS = re.compile(r"(?<![\w.:-])(?!\d{4}-\d\d-\d\d\b)\+?\d[\d\-() ]{7,17}\d(?![\w:-])")
 _PRIVATE = frozenset({"body", "text", "to", "from", "sender", "number", "phone", "token", "secret",

@@ -99,6 +99,20 @@ GRANT USAGE ON SCHEMA {schema} TO {tenant};
 GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO {tenant};
 """
 
+# In a vault, what belongs to no workspace is the service's own: no request's role reaches it.
+WITHHOLD = """
+DO $$ DECLARE t text; BEGIN
+    FOR t IN SELECT i.table_name FROM information_schema.tables i
+              WHERE i.table_schema = '{schema}' AND NOT EXISTS (
+                    SELECT FROM information_schema.columns c
+                     WHERE c.table_schema = i.table_schema AND c.table_name = i.table_name
+                       AND c.column_name = 'workspace_id')
+              LOOP
+        EXECUTE format('REVOKE ALL ON {schema}.%I FROM {tenant}', t);
+    END LOOP;
+END $$;
+"""
+
 
 def queries(package: str) -> SimpleNamespace:
     """A package's statements: each ``-- name: x`` block of ``queries.sql`` as attribute ``x``.
@@ -295,6 +309,8 @@ async def migrate(
                 await db.execute(
                     SECURE.format(schema=name, owner=owner, tenant=tenant, rights=rights)
                 )
+                if folder == "vault":
+                    await db.execute(WITHHOLD.format(schema=name, tenant=tenant))
     finally:
         await db.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
 

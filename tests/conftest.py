@@ -21,8 +21,13 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from cli.embedded import NatsServer, PostgresServer, free_port, generated_passwords
+
+# A machine that is busy with something else is no failure: nothing here judges by time.
+settings.register_profile("8ms", deadline=None)
+settings.load_profile("8ms")
 
 POSTGRES_IMAGE = "postgres:18"
 POSTGRES_INITDB = "--encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
@@ -71,6 +76,15 @@ def _docker_answers() -> bool:
 @pytest_asyncio.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A fresh, empty database."""
+    name = f"test_{secrets.token_hex(8)}"
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A fresh, empty database for all tests of a module."""
     name = f"test_{secrets.token_hex(8)}"
     await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE template0")
     yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))

@@ -28,6 +28,8 @@ API_KEY = ids.derive("key", "examples")
 ENDPOINT = ids.derive("whk", "examples")
 CAMPAIGN = ids.derive("cmp", "examples")
 AUDIENCE = ids.derive("aud", "examples")
+MEMBER = ids.derive("mem", "examples")
+COLLEAGUE = ids.derive("usr", "examples", "colleague")
 NUMBER = "+14155550123"
 AT = datetime(2026, 3, 2, 17, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=72)
@@ -103,6 +105,15 @@ STORY: tuple[tuple[e.Actor, e.Data], ...] = (
         ),
     ),
     (USER, e.ApiKeyRevoked(key_id=API_KEY)),
+    (USER, e.MemberInvited(member_id=MEMBER, email="grace@example.com", role="member")),
+    (
+        e.Actor("user", COLLEAGUE),
+        e.MemberJoined(
+            member_id=MEMBER, user_id=COLLEAGUE, email="grace@example.com", role="member"
+        ),
+    ),
+    (USER, e.MemberChanged(member_id=MEMBER, role="owner")),
+    (USER, e.MemberRemoved(member_id=MEMBER)),
     (
         KEY,
         e.ContactSaved(

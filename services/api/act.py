@@ -1,5 +1,5 @@
 """Keeps the vault small: forgets answers to repeated requests when their day is over, tasks and
-files when their week is, and the request log after some days."""
+files when their week is, the request log after some days, links and sessions in their time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from services.api.decide.sign_in import SESSION_IDLE
+from services.api.sign_in.signing import RETIRES_AFTER
 from shared.service import Context
 from shared.sql import queries
 
@@ -33,15 +35,18 @@ class Sweeper:
         if left_s > 0:
             return left_s
         sql, now, more = self._sql, self._c.clock.now(), False
-        for statement, most in (
-            (sql.forget_answers, SWEEP_MAX),
-            (sql.tasks_forget, SWEEP_MAX),
-            (sql.files_forget, FILES_MAX),
-        ):
-            more |= await self._c.db.owner.execute(statement, now, most) == f"DELETE {most}"
         oldest = now - timedelta(days=self._c.settings.requests_kept_days)
-        done = await self._c.db.owner.execute(sql.forget_requests, oldest, SWEEP_MAX)
-        more |= done == f"DELETE {SWEEP_MAX}"
+        for statement, before, most in (
+            (sql.forget_answers, now, SWEEP_MAX),
+            (sql.tasks_forget, now, SWEEP_MAX),
+            (sql.files_forget, now, FILES_MAX),
+            (sql.forget_requests, oldest, SWEEP_MAX),
+            (sql.forget_one_time, now, SWEEP_MAX),
+            (sql.forget_sessions, now - SESSION_IDLE, SWEEP_MAX),
+            (sql.forget_mail, now, SWEEP_MAX),
+        ):
+            more |= await self._c.db.owner.execute(statement, before, most) == f"DELETE {most}"
+        await self._c.db.owner.execute(sql.forget_signing_keys, now - RETIRES_AFTER)
         if more:
             return 0.0
         self._due = time.monotonic() + SWEEP_EVERY_S

@@ -15,6 +15,7 @@ from services.api.idempotency import Idempotency
 from services.api.live import Live
 from services.api.operation import Call
 from services.api.reading import Reader
+from services.api.sign_in.wiring import SignIn
 from services.api.simulator import Simulator
 from services.api.tasks.desk import Desk
 from services.api.tasks.files import Files
@@ -52,7 +53,8 @@ class Api:
         self.identity_key = context.keys.identity_key
         self.public_url: str = context.settings.public_url.rstrip("/")
         self.sql: Any = queries("services.api")
-        self.callers = Callers(self.db, self.sql, context.fresh)
+        self.sign_in = SignIn(context, self.sql, self.public_url)
+        self.callers = Callers(self.db, self.sql, context.fresh, self.sign_in.users)
         self.workspaces: Hinted[Any] = Hinted(self._workspace)
         self.reader = Reader(self.db, self.sql)
         self.idempotency = Idempotency(self.db, self.sql, context.keys, context.clock)
@@ -76,6 +78,7 @@ class Api:
         """Begin what runs beside the requests."""
         self._saving = asyncio.create_task(self._save_uses())
         self.live.start()
+        await self.sign_in.start()
 
     async def stop(self) -> None:
         """End it, and write down what is only in memory."""
@@ -90,6 +93,7 @@ class Api:
             pass  # the times and requests of the last seconds are lost with the connection
         await self.simulator.close()
         await self.billing.close()
+        await self.sign_in.stop()
 
     async def _save_uses(self) -> None:
         turn = 0
@@ -105,6 +109,7 @@ class Api:
 
     def _heard(self, wake: Wake) -> None:
         self.callers.keys.heard(wake)
+        self.sign_in.users.heard(wake)
         self.workspaces.heard(wake)
         self.billing.heard(wake)
         if self._committed is not None and not self._committed.done():
@@ -113,6 +118,7 @@ class Api:
 
     def _reconnected(self) -> None:
         self.callers.keys.forget()
+        self.sign_in.users.forget()
         self.workspaces.forget()
         self.billing.forget()
 

@@ -1,15 +1,17 @@
-"""Who calls: API keys from the Authorization header, and when each was last used.
+"""Who calls: API keys and access tokens, and when each key was last used.
 
-A key is refused by its own checksum before any table is asked (shared/auth.py). Its row is then
-found by its SHA-256 and kept in memory until it is revoked, which every instance hears at once.
+Whoever sends an access token is a person (users.py); which of their workspaces they mean says
+X-8ms-Workspace. A key is refused by its own checksum before any table is asked (shared/auth.py).
+Its row is then found by its SHA-256 and kept in memory until it is revoked, which every instance
+hears at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from services.api.hinted import ENTRIES_MAX, Hinted
 from shared import auth
@@ -19,36 +21,69 @@ from shared.problems import Problem
 from shared.sql import Database
 
 REALM = 'Bearer realm="8ms"'
+WORKSPACE_HEADER = "X-8ms-Workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A workspace somebody is in, and as what."""
+
+    workspace_id: str
+    member_id: str
+    role: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, for which workspace, and what they may do."""
+    """Who asks, for which workspace, and what they may do. The last three are a person's."""
 
     workspace_id: str
     actor: Actor
     mode: str  # live or test: a test key reaches only simulated phones
     scopes: frozenset[str]
     expires_at: datetime | None
+    role: str | None = None
+    email: str | None = None
+    memberships: tuple[Membership, ...] = ()
 
     def may(self, scope: auth.Scope) -> bool:
         """Whether this caller may do what needs ``scope``."""
         return scope in self.scopes or "*" in self.scopes
 
 
+class People(Protocol):
+    """Identifies who sends an access token (users.py)."""
+
+    async def identify(self, token: str, workspace_id: str | None, now: datetime) -> Caller:
+        """The caller; a Problem for a token that is not good."""
+        ...
+
+
 class Callers:
     """Identifies callers of this process."""
 
-    def __init__(self, db: Database, sql: Any, fresh: Callable[[], bool]) -> None:
-        self._db, self._sql, self._fresh = db, sql, fresh
+    def __init__(
+        self, db: Database, sql: Any, fresh: Callable[[], bool], people: People | None = None
+    ) -> None:
+        self._db, self._sql, self._fresh, self._people = db, sql, fresh, people
         self.keys: Hinted[Caller] = Hinted(self._load)
         self._digests: dict[str, str] = {}  # header → SHA-256 of its key, where that was found
         self._used: dict[str, tuple[str, datetime]] = {}
 
-    async def identify(self, header: str | None, now: datetime) -> Caller:
-        """The caller behind an Authorization header; a 401 Problem that says what is wrong."""
+    async def identify(
+        self, header: str | None, now: datetime, headers: Mapping[str, str] | None = None
+    ) -> Caller:
+        """The caller behind an Authorization header; a 401 Problem that says what is wrong.
+
+        ``headers`` are all of the request: a person may name a workspace there.
+        """
         caller = self._known(header)
         if caller is None:
+            token = access_token(header)
+            if token is not None and self._people is not None:
+                wanted = headers.get(WORKSPACE_HEADER) if headers is not None else None
+                return await self._people.identify(token, wanted, now)
             caller = await self._look_up(header)
         if caller.expires_at is not None and caller.expires_at <= now:
             raise refused("expired_api_key", "This API key has expired.", "invalid_token")
@@ -62,7 +97,9 @@ class Callers:
 
     async def _look_up(self, header: str | None) -> Caller:
         if not header:
-            raise refused("unauthorized", "Send an API key: Authorization: Bearer 8ms_live_…")
+            raise refused(
+                "unauthorized", "Send an API key or an access token: Authorization: Bearer …"
+            )
         scheme, _, text = header.partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or auth.check_format(text) is None:
@@ -105,6 +142,14 @@ class Callers:
         except BaseException:
             self._used = used | self._used
             raise
+
+
+def access_token(header: str | None) -> str | None:
+    """The access token in an Authorization header: what has the form of a JWT; else None."""
+    if header is None or header.count(".") != 2:
+        return None
+    scheme, _, text = header.partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
 
 
 def refused(code: str, detail: str, error: str | None = None) -> Problem:

@@ -29,7 +29,9 @@ CATALOGUE: Mapping[str, Entry] = {
         "Use a UUID, or a name of your own for the request.",
     ),
     "unauthorized": Entry(
-        401, "The request carries no API key.", "Send Authorization: Bearer and your key."
+        401,
+        "The request carries neither an API key nor an access token.",
+        "Send Authorization: Bearer and your key or token.",
     ),
     "invalid_api_key": Entry(
         401,
@@ -37,10 +39,25 @@ CATALOGUE: Mapping[str, Entry] = {
         "Check that it is complete, or make a new one.",
     ),
     "expired_api_key": Entry(401, "The API key's time is over.", "Make a new key."),
+    "invalid_token": Entry(
+        401,
+        "The access token is not one of this installation, has expired, or its session is over.",
+        "Refresh it, or sign in again.",
+    ),
     "missing_scope": Entry(
         403,
-        "The API key is not allowed to do this.",
-        "Use a key with the scope named in required_scope.",
+        "The API key is not allowed to do this; or a person is who is no owner of the workspace.",
+        "Use a key with the scope named in required_scope, or ask an owner.",
+    ),
+    "no_workspace": Entry(
+        403,
+        "You were removed from your last workspace, or it is gone.",
+        "Sign in again: that begins a new one, or accepts an invitation.",
+    ),
+    "sign_in_elsewhere": Entry(
+        404,
+        "People sign in with Supabase here, not with the sign-in that is built in.",
+        "Use the address in sign_in_url.",
     ),
     "scope_exceeded": Entry(
         403,
@@ -322,6 +339,18 @@ CATALOGUE: Mapping[str, Entry] = {
         503,
         "The payment service refuses what this installation asks of it.",
         "Whoever runs it finds the reason in its log: a wrong key, or a portal not set up.",
+    ),
+    # members
+    "member_exists": Entry(
+        409,
+        "The address is a member of the workspace, or invited with another role; member_id names "
+        "which.",
+        "Change that member with PATCH.",
+    ),
+    "last_owner": Entry(
+        409,
+        "The workspace would be left without an owner.",
+        "Make another member an owner first.",
     ),
     # our side
     "too_many_calls": Entry(

@@ -82,7 +82,8 @@ async def _identified(
 ) -> Caller:
     """Who calls, and counted. 401 and 429 Problems."""
     try:
-        caller = await api.callers.identify(request.headers.get(hdrs.AUTHORIZATION), now)
+        headers = request.headers
+        caller = await api.callers.identify(headers.get(hdrs.AUTHORIZATION), now, headers)
     except Problem:
         api.answering.count_stranger(request)
         raise

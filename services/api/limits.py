@@ -11,6 +11,7 @@ as much. The limit is there so that nobody's loop takes the machine from the oth
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ BURST_S = 2.0
 ROUNDING = 1e-3  # of a request: what adding up seconds may be off by
 ENTRIES_MAX = 50_000  # of a kind of bucket; past it the full ones are forgotten
 STRANGERS_PER_S = 100.0
+SUBSCRIBER_BITS = 64
+ADDRESS_MAX_CHARS = 64  # what is no address may be anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,14 @@ class Standing:
 
 
 class Buckets:
-    """All buckets of one kind. ``per_s`` 0: no limit."""
+    """All buckets of one kind; each holds ``burst_s`` worth of requests. ``per_s`` 0: no limit."""
 
     __slots__ = ("_full_at_s", "_most_s", "capacity_s", "each_s", "name", "quota")
 
-    def __init__(self, name: str, per_s: float) -> None:
+    def __init__(self, name: str, per_s: float, burst_s: float = BURST_S) -> None:
         self.name = name
         self.each_s = 1.0 / per_s if per_s > 0 else 0.0
-        self.quota = max(1, round(per_s * BURST_S))
+        self.quota = max(1, round(per_s * burst_s))
         self.capacity_s = self.quota * self.each_s
         self._most_s = self.capacity_s + self.each_s * ROUNDING
         self._full_at_s: dict[str, float] = {}
@@ -123,6 +126,19 @@ class RateLimits:
             (self._workspaces, caller.workspace_id),
         )
         return [buckets.look(key, now_s) for buckets, key in found if buckets.each_s]
+
+
+def subscriber(address: str) -> str:
+    """Whom an address stands for: of IPv6 a network of 64 bits, which one customer has whole."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:ADDRESS_MAX_CHARS]
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, SUBSCRIBER_BITS), strict=False))
+    return str(found)
 
 
 def _policy(kinds: Sequence[Buckets]) -> str:

@@ -37,6 +37,7 @@ TAGS = {
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
     "Billing": "The plan, and paying for it.",
+    "Members": "Who is in the workspace, and who is asking.",
 }
 DESCRIPTION = """\
 Send and receive SMS through your own Android phones.
@@ -54,8 +55,9 @@ Send and receive SMS through your own Android phones.
   1 MiB.
 """
 # What any operation may be answered with, whatever it does.
-ALWAYS = ("unauthorized", "invalid_api_key", "expired_api_key", "missing_scope", "internal_error",
-          "unavailable", "invalid_request", "method_not_allowed", "rate_limited")  # fmt: skip
+ALWAYS = ("unauthorized", "invalid_api_key", "expired_api_key", "invalid_token", "no_workspace",
+          "missing_scope", "internal_error", "unavailable", "invalid_request",
+          "method_not_allowed", "rate_limited")  # fmt: skip
 WITH_ID = ("not_found",)
 WITH_BODY = ("malformed_json", "unsupported_media_type", "body_too_large")
 REPEATABLE = ("invalid_idempotency_key", "idempotency_key_reused", "request_in_progress")
@@ -107,7 +109,7 @@ def _document(operations: Sequence[Operation], public_url: str) -> dict[str, Any
             "contact": {"name": "8ms", "url": public_url},
         },
         "servers": [_server(public_url)],
-        "security": [{"api_key": []}],
+        "security": [{"api_key": []}, {"access_token": []}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "webhooks": {type_: _webhook(type_, shape) for type_, shape in _told().items()},
@@ -120,7 +122,15 @@ def _document(operations: Sequence[Operation], public_url: str) -> dict[str, Any
                     "scheme": "bearer",
                     "bearerFormat": "8ms_live_… or 8ms_test_…",
                     "description": "An API key. A test key reaches only simulated phones.",
-                }
+                },
+                "access_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "The access token of a person who signed in (docs/accounts.md). "
+                    "X-8ms-Workspace names one of their workspaces; without it the first they "
+                    "joined is meant.",
+                },
             },
         },
     }
@@ -378,6 +388,7 @@ _PROBLEM: dict[str, Any] = {
         },
         "warnings": {"type": "array", "items": {"type": "string"}},
         "contact_id": {"type": "string"},
+        "member_id": {"type": "string"},
     },
     "required": ["type", "title", "status", "code", "detail"],
 }

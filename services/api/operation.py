@@ -62,6 +62,8 @@ class Call:
         """A 403 Problem unless the caller may do what needs ``scope``."""
         if not self.caller.may(scope):
             detail = f"This API key lacks the scope {scope}."
+            if self.caller.role is not None:
+                detail = "Only an owner of the workspace may do this."
             scopes = sorted(self.caller.scopes)
             raise Problem(403, "missing_scope", detail, required_scope=scope, scopes=scopes)
 

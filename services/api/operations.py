@@ -13,6 +13,7 @@ from services.api.routes import (
     conversations,
     events,
     limits,
+    members,
     messages,
     phones,
     sheets,
@@ -38,4 +39,5 @@ OPERATIONS: tuple[Operation, ...] = (
     *limits.OPERATIONS,
     *account.OPERATIONS,
     *billing.OPERATIONS,
+    *members.OPERATIONS,
 )

@@ -12,7 +12,9 @@ from services.api.act import Sweeper
 from services.api.api import Api
 from services.api.billing.reconciler import Reconciler
 from services.api.operations import OPERATIONS
+from services.api.routes.dev_mail import DevMail
 from services.api.routes.docs import Docs
+from services.api.routes.sign_in import NoSignIn, SignInRoutes
 from services.api.routes.site import Site
 from services.api.routes.stripe import StripePages
 from services.api.tasks.clerk import Clerk
@@ -33,6 +35,10 @@ def routes(app: web.Application, context: Context) -> None:
         app.router.add_route(operation.method, operation.route, dispatch.handler(api, operation))
     Site(OPERATIONS, api.public_url).add_to(app)
     Docs(api.public_url).add_to(app)
+    here = api.sign_in.here
+    (SignInRoutes(api, here) if here else NoSignIn(api.sign_in.supabase_url)).add_to(app)
+    if api.sign_in.shows_mail:
+        DevMail(api.sign_in.post).add_to(app)
     app.on_response_prepare.append(api.answering.prepare)
     app[FRAME].answered = api.answering.answered
     StripePages(api.billing).add_to(app)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from services.api.decide.plan import read_plans
-from shared.settings import Settings, Var
+from shared.mail import MailSettings
+from shared.settings import Var
+
+SECRET_MIN_CHARS = 32  # 256 bits for HMAC-SHA256 (RFC 7518, 3.2)
 
 GRACE_DAYS_MAX = 365
 
 
-class ApiSettings(Settings, frozen=True, kw_only=True):
+class ApiSettings(MailSettings, frozen=True, kw_only=True):
     """The public API's."""
 
     simulator_url: Annotated[
@@ -73,8 +76,40 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
         Var("EIGHTMS_GRACE_DAYS", "days a plan goes on after a payment failed"),
     ] = 14
 
+    supabase_url: Annotated[
+        str,
+        Var(
+            "SUPABASE_URL",
+            "people sign in with this Supabase project; empty: with the sign-in that is built in",
+        ),
+    ] = ""
+    supabase_jwt_secret: Annotated[
+        str,
+        Var(
+            "SUPABASE_JWT_SECRET",
+            "only for a Supabase project that still signs with its JWT secret (HS256); empty: its "
+            "public keys are used, and HS256 is refused",
+        ),
+    ] = ""
+    redirect_origins: Annotated[
+        str,
+        Var(
+            "EIGHTMS_REDIRECT_ORIGINS",
+            "where a sign-in link may lead besides EIGHTMS_PUBLIC_URL: origins, comma separated",
+        ),
+    ] = ""
+
     def __post_init__(self) -> None:
         """ValueError, which `load` turns into BadSetting: at the start, not at a customer's."""
+        super().__post_init__()
+        if self.supabase_jwt_secret and not self.supabase_url:
+            raise ValueError("SUPABASE_JWT_SECRET is set, but not SUPABASE_URL")
+        if self.supabase_jwt_secret and len(self.supabase_jwt_secret) < SECRET_MIN_CHARS:
+            raise ValueError(
+                f"SUPABASE_JWT_SECRET must have {SECRET_MIN_CHARS} characters at least"
+            )
+        if self.supabase_url and not self.supabase_url.startswith(("https://", "http://")):
+            raise ValueError("SUPABASE_URL must be https://…")
         read_plans(self.plans)
         if self.stripe_secret_key and not self.webhook_secrets:
             raise ValueError("STRIPE_SECRET_KEY is set, but not STRIPE_WEBHOOK_SECRET")
@@ -85,3 +120,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     def webhook_secrets(self) -> tuple[str, ...]:
         """The secrets of the webhook endpoint, any of which is good."""
         return tuple(filter(None, (s.strip() for s in self.stripe_webhook_secret.split(","))))
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Where a sign-in link may lead besides our own address."""
+        texts = (text.strip().rstrip("/").lower() for text in self.redirect_origins.split(","))
+        return frozenset(filter(None, texts))

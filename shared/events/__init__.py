@@ -46,6 +46,13 @@ from shared.events.contact import (
     ConversationRead,
     ConversationReopened,
 )
+from shared.events.member import (
+    MemberChanged,
+    MemberInvited,
+    MemberJoined,
+    MemberRemoved,
+    Role,
+)
 from shared.events.phone import (
     PhoneConfigured,
     PhoneLate,
@@ -93,6 +100,10 @@ ALL: tuple[type[Data], ...] = (
     WorkspaceUpdated,
     ApiKeyCreated,
     ApiKeyRevoked,
+    MemberInvited,
+    MemberJoined,
+    MemberChanged,
+    MemberRemoved,
     ContactSaved,
     ContactOptedOut,
     ContactOptedIn,
@@ -227,6 +238,10 @@ __all__ = [
     "ConversationReopened",
     "Data",
     "Event",
+    "MemberChanged",
+    "MemberInvited",
+    "MemberJoined",
+    "MemberRemoved",
     "PhoneConfigured",
     "PhoneLate",
     "PhoneOffline",
@@ -236,6 +251,7 @@ __all__ = [
     "PhoneUnpaired",
     "QuietHours",
     "ReplyReceived",
+    "Role",
     "SendCancelRequested",
     "SendCancelled",
     "SendDispatched",

@@ -186,9 +186,14 @@ async def test_a_new_workspace_has_a_key_that_the_api_takes(
         made = json.loads(out)
         assert (code, "as soon as" in said) == (0, False)
         assert await asyncio.to_thread(api.get, "/v1/workspace", made["api_key"]) == 200
-        assert await asyncio.to_thread(api.get, "/", "") == 200  # sign_in_url is no dead link
+        path = made["sign_in_url"].removeprefix("http://127.0.0.1:8080")
+        assert await asyncio.to_thread(api.get, path, "") == 200
+        before = await asyncio.to_thread(api.get, "/auth/v1/.well-known/jwks.json", "")
+        code, _, said = await command(nats_url, "keys", "rotate-sign-in")
+        assert (before, code, "in 15 minutes" in said) == (200, 0, True)
     assert set(made) == {"workspace_id", "api_key", "sign_in_url"}
-    assert made["sign_in_url"].endswith("/")
+    invited = [e.decode(r.data).data for r in await log.history(["member.invited.>"])]
+    assert [(m.email, m.role) for m in invited] == [("ann@example.com", "owner")]
     created = [e.decode(r.data).data for r in await log.history(["workspace.created.>"])]
     assert [(w.name, w.timezone, w.email) for w in created] == [
         ("ann", "Europe/Berlin", "ann@example.com")

@@ -21,9 +21,9 @@ OWN: dict[str, set[str]] = {
     "api": {
         "access", "answering", "api", "audience", "billing", "bounds", "callers", "catalogue",
         "dispatch", "examples", "feed", "finding", "gather", "hinted", "idempotency", "limits",
-        "live", "openapi", "operation", "operations", "page", "paging", "reading", "reference",
-        "report", "search", "serve", "shapes", "sheets", "simulator", "tasks", "validation",
-        "words",
+        "live", "openapi", "operation", "operations", "page", "paging", "postman", "reading",
+        "reference", "report", "search", "serve", "shapes", "sheets", "sign_in", "simulator",
+        "tasks", "users", "validation", "words",
     },
     "gateway": {
         "codes", "credentials", "entries", "facts", "frames", "instance", "journal", "pairing",

@@ -104,7 +104,7 @@ def test_a_credential_of_stray_bytes_is_hashed_and_not_a_failure() -> None:
 
 
 def test_the_scopes_are_a_closed_set() -> None:
-    assert len(auth.SCOPES) == 18
+    assert len(auth.SCOPES) == 22
     assert auth.parse_scopes(["messages:read", "messages:read"]) == {"messages:read"}
     assert auth.parse_scopes(auth.SCOPES) == auth.SCOPES
     for wrong in ("messages:delete", "messages", "", "MESSAGES:READ", "**", "keys:read"):

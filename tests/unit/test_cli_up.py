@@ -96,6 +96,7 @@ def greet(**more: object) -> str:
         "data": Path(".data"),
         "services": ["api", "gateway"],
         "api_key": "8ms_live_x",
+        "sign_in_url": "http://127.0.0.1:8080/auth/v1/verify?token=x",
         "phones": ["phn_1"],
         "now": datetime(2026, 11, 23, 18, tzinfo=UTC),
     }

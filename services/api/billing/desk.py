@@ -62,6 +62,7 @@ class Billing:
         self._counters: dict[What, str] = {
             "phones": sql.phones_used,
             "contacts": sql.contacts_used,
+            "seats": sql.seats_used,
         }
         self._upgrade_url = settings.public_url.rstrip("/") + UPGRADE_PATH
         self._known: Hinted[tuple[e.SubscriptionChanged, int]] = Hinted(self._load)

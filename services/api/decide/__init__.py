@@ -296,7 +296,7 @@ def key_errors(
 ) -> tuple[int, list[FieldError]]:
     """(status, what is wrong) with a wanted key: nobody gives away more than they hold."""
     beyond = [
-        field_error(f"#/scopes/{n}", "scope_exceeded", f"Your own key does not have {scope}.")
+        field_error(f"#/scopes/{n}", "scope_exceeded", f"You do not have {scope} yourself.")
         for n, scope in enumerate(scopes)
         if scope not in held and "*" not in held
     ]

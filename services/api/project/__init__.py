@@ -11,6 +11,7 @@ from services.api.project import (
     billing,
     campaign,
     contact,
+    member,
     message,
     phone,
     webhook,
@@ -23,6 +24,7 @@ from shared.rows import Rows
 FILTERS = (
     "workspace.>",
     "api_key.>",
+    "member.>",
     "contact.>",
     "conversation.>",
     "phone.>",
@@ -45,6 +47,7 @@ FILTERS = (
 
 APPLY = {
     **account.APPLY,
+    **member.APPLY,
     **phone.APPLY,
     **contact.APPLY,
     **{

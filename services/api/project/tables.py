@@ -51,6 +51,21 @@ class ApiKey(Struct, omit_defaults=True):
     revoked_at: datetime | None = None
 
 
+class Member(Struct, omit_defaults=True):
+    """Somebody in a workspace, or invited to it; one who was removed stays."""
+
+    id: str
+    workspace_id: str
+    email: str
+    role: str
+    state: str
+    seq: int
+    created_at: datetime
+    user_id: str | None = None
+    joined_at: datetime | None = None
+    removed_at: datetime | None = None
+
+
 class Phone(Struct, omit_defaults=True):
     """A phone; one that was unpaired stays for the messages it carried."""
 
@@ -311,6 +326,7 @@ def _of_workspace(event: Event) -> tuple[tuple[str, ...], ...]:
 
 WORKSPACE = Table("workspace", Workspace, ("workspace_id",), keys=_of_workspace)
 API_KEY = Table("api_key", ApiKey, by=("key_id",))
+MEMBER = Table("member", Member, by=("member_id",))
 PHONE = Table("phone", Phone, by=("phone_id",))
 CONTACT = Table("contact", Contact, by=("contact_id",))
 CONTACT_WORD = Table("contact_word", ContactWord, ("workspace_id", "word", "contact_id"))
@@ -338,6 +354,7 @@ CAMPAIGN_COUNT = Table(
 TABLES = (
     WORKSPACE,
     API_KEY,
+    MEMBER,
     PHONE,
     CONTACT,
     CONTACT_WORD,

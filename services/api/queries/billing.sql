@@ -18,3 +18,7 @@ SELECT count(*) FROM (SELECT FROM phone WHERE paired AND NOT simulated LIMIT $1)
 -- name: contacts_used
 -- Contacts a plan's limit counts: saved ones. No more than $1 are counted.
 SELECT count(*) FROM (SELECT FROM contact WHERE saved LIMIT $1) AS counted;
+
+-- name: seats_used
+-- Seats a plan's limit counts: members, and invitations not answered yet. No more than $1.
+SELECT count(*) FROM (SELECT FROM member WHERE state <> 'removed' LIMIT $1) AS counted;

@@ -183,7 +183,7 @@ def _accept(
         message_id=message_id,
         recipient=_known(recipient, facts),
         phone=phone,
-        sender=decide.Sender("api", call.caller.mode == "test"),
+        sender=decide.Sender("inbox" if call.caller.role else "api", call.caller.mode == "test"),
         now=call.now,
         suppression=suppression,
     )

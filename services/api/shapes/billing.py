@@ -74,6 +74,7 @@ class Usage(Struct, kw_only=True):
 
     phones: int
     contacts: int
+    seats: int
 
 
 class Notice(Struct, kw_only=True):

@@ -39,6 +39,7 @@ KINDS = {
     "req": "a request",
     "tsk": "a task",
     "cmp": "a campaign",
+    "mem": "a member",
 }
 SENTENCES |= {f"^{p}_{ULID}$": f"must be the id of {kind}, {p}_…" for p, kind in KINDS.items()}
 
