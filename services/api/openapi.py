@@ -127,7 +127,8 @@ def _document(operations: Sequence[Operation], public_url: str) -> dict[str, Any
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The access token of a person who signed in (docs/accounts.md). "
+                    "description": "The access token of a person who signed in (docs/accounts.md), "
+                    "checked as RFC8725 asks: one issuer, one list of algorithms, every claim. "
                     "X-8ms-Workspace names one of their workspaces; without it the first they "
                     "joined is meant.",
                 },
