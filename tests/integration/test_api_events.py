@@ -337,7 +337,7 @@ async def test_the_audit_list_says_who_did_what_with_which_request(
         contact_id = saved.body["id"]
         changed = await world.patch("/v1/workspace", {"name": "Renamed"})
         await world.append(e.PhoneOnline(phone_id=world.home.phone_id))
-        await world.send()
+        message = await world.send()
         answer = await world.get("/v1/audit")
         assert [entry["type"] for entry in answer.body["data"]] == [
             "workspace.updated", "contact.saved", "phone.paired", "api_key.created",
@@ -346,6 +346,8 @@ async def test_the_audit_list_says_who_did_what_with_which_request(
         first, second = answer.body["data"][:2]
         assert first["actor"] == {"kind": "api_key", "id": world.home.key_id}
         assert first["request_id"] == changed.headers["X-Request-Id"]
+        told = (await world.get(f"/v1/messages/{message['id']}/timeline")).body["data"]
+        assert told[0]["data"]["asked_by"] == world.home.key_id
         assert second["target"] == contact_id
         for secret in ("Grace", "5550142", "vip", "Renamed"):
             assert secret not in answer.text

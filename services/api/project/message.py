@@ -103,6 +103,7 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
         event,
         data.message_id,
         source=data.source,
+        asked_by=event.actor.id,
         phone_id=data.phone_id,
         send_at=data.send_at,
     )
@@ -219,7 +220,8 @@ def _cancel_requested(rows: Rows, seq: int, event: e.Event, data: e.SendCancelRe
             return
         message.cancel_requested, message.updated_at = True, event.at
         rows.edit(MESSAGE, data.message_id)
-    _tell(rows, seq, event, data.message_id, reason=data.reason)
+    asked_by = event.actor.id if data.reason == "user" else None
+    _tell(rows, seq, event, data.message_id, reason=data.reason, asked_by=asked_by)
 
 
 def _settled(rows: Rows, seq: int, event: e.Event, data: Final) -> None:
@@ -249,7 +251,7 @@ def _resolved(rows: Rows, seq: int, event: e.Event, data: e.SendResolved) -> Non
     else:
         message.waiting_reason = None
     message.waiting_until, message.updated_at = None, event.at
-    _tell(rows, seq, event, data.message_id, decision=data.decision)
+    _tell(rows, seq, event, data.message_id, decision=data.decision, asked_by=event.actor.id)
 
 
 # -- the phone's word ----------------------------------------------------------------------------
