@@ -229,7 +229,7 @@ def _text(schema: Schema, name: str, kind: str) -> str:
     if schema.get("format") == "date":
         return NOW[:10]
     if schema.get("format") == "binary":
-        return ""
+        return "phone,first_name\n+14155550123,Ada\n"
     prefix = PREFIXES.get(name) or (PREFIXES.get(kind) if name == "id" else None)
     if prefix:
         return ids.derive(prefix, "example")
