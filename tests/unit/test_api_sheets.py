@@ -1,6 +1,7 @@
 """Spreadsheets of contacts: read whatever way they are written, and written so that they can be
 read again."""
 
+import codecs
 import csv
 import io
 from datetime import UTC, datetime
@@ -294,3 +295,12 @@ def test_more_custom_fields_than_columns_share_one() -> None:
     found = people.read([c for c, _ in kept], [column for _, column in kept], "US", ZONES)
     assert isinstance(found, Person)
     assert found.custom_fields == row["custom_fields"]
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF16_LE])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_utf_16_is_read_with_and_without_its_mark(mark: bytes, size: int) -> None:
+    data = mark + "phone;naïve\n".encode("utf-16-le")
+    decoder = read.decoder("utf-16")
+    pieces = [data[n : n + size] for n in range(0, len(data), size)]
+    assert "".join(map(decoder.decode, pieces)) + decoder.decode(b"", True) == "phone;naïve\n"

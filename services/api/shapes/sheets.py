@@ -23,7 +23,6 @@ FORM: Final[dict[str, Any]] = {
         "file": {
             "type": "string",
             "format": "binary",
-            "minLength": 1,
             "maxLength": 64 * 1024 * 1024,
             "description": "The CSV file, at most 64 MiB.",
             "examples": ["phone,first_name\n+14155550123,Ada\n"],

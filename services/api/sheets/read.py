@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_CHARS = 64 * 1024
@@ -70,7 +71,29 @@ class Census:
 
 def decoder(encoding: str) -> codecs.IncrementalDecoder:
     """Bytes into text, piece by piece; what cannot be read becomes U+FFFD."""
-    return codecs.getincrementaldecoder(encoding)("replace")
+    made = _Utf16 if encoding == "utf-16" else codecs.getincrementaldecoder(encoding)
+    return made("replace")
+
+
+class _Utf16(codecs.IncrementalDecoder):
+    """UTF-16 that may lack its mark: then little-endian, as Excel writes it."""
+
+    def __init__(self, errors: str = "strict") -> None:
+        super().__init__(errors)
+        self._head = b""
+        self._inner: codecs.IncrementalDecoder | None = None
+
+    def decode(self, input: Any, final: bool = False) -> str:  # noqa: A002 - its base's name
+        data = input
+        if self._inner is None:
+            self._head += data
+            if len(self._head) < len(codecs.BOM_UTF16_LE) and not final:
+                return ""
+            marked = self._head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            name = "utf-16" if marked else "utf-16-le"
+            self._inner = codecs.getincrementaldecoder(name)(self.errors)
+            data = self._head
+        return self._inner.decode(data, final)
 
 
 def separator(sample: str, known: Sequence[str]) -> str:
