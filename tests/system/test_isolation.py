@@ -106,12 +106,18 @@ async def _campaign(stack: Stack) -> str:
     return (await made(stack, "/v1/campaigns", body))["id"]
 
 
+async def _member(stack: Stack) -> str:
+    body = {"email": "grace@example.com"}
+    return (await made(stack, "/v1/members", body))["id"]
+
+
 MAKERS: Mapping[str, Maker] = {
     "msg": _message,
     "con": _contact,
     "cnv": _conversation,
     "phn": _phone,
     "key": _key,
+    "mem": _member,
     "cmp": _campaign,
     "whk": _endpoint,
     "att": _attempt,

@@ -68,7 +68,7 @@ async def _stream(
         return response
     stream = live.Stream(call.caller, places, types, after, transport, chunked=chunked)
     stream.identify = lambda now: call.api.callers.identify(
-        request.headers.get(hdrs.AUTHORIZATION), now
+        request.headers.get(hdrs.AUTHORIZATION), now, request.headers
     )
     hub: live.Live = call.api.live
     hub.enter(stream)
