@@ -26,7 +26,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         if isinstance(case.body, dict) and "mapping" in case.body:
             case.body["mapping"] = "{}"
         if isinstance(case.body, dict) and "file" in case.body:
-            case.body["file"] = case.body["file"] or b"phone\n"
+            case.body["file"] = case.body["file"] or "phone\n"
 
 
 @schemathesis.check
