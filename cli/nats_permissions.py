@@ -21,6 +21,7 @@ APPENDED_BY: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "api_key.*",
             "contact.*",
             "conversation.*",
+            "message.*",
             "phone.*",
             "campaign.*",
             "send.requested",
@@ -64,7 +65,7 @@ USERS = (*SERVICES, OPS)
 EVENTS_STREAM = "EVENTS"
 PRESENCE_BUCKET = "presence"  # which phone is connected where; the entries expire
 PRESENCE_USERS = ("gateway", "api")
-ERASERS = ("api",)  # contact.erased and privacy.fulfilled are api's
+ERASERS = ("api",)  # whose leading instance carries out erasures (services/api/erasure.py)
 
 
 def _reading(stream: str) -> list[str]:
@@ -90,10 +91,8 @@ def may_publish(user: str) -> list[str]:
     allowed = [f"{event}.*.*" for event in APPENDED_BY[user]]
     allowed += ["$JS.API.INFO", *_reading(EVENTS_STREAM), "$JS.FC.>"]
     if user in ERASERS:
-        allowed += [
-            f"$JS.API.STREAM.MSG.DELETE.{EVENTS_STREAM}",
-            f"$JS.API.STREAM.PURGE.{EVENTS_STREAM}",
-        ]
+        # One event at a time, which overwrites its bytes; a purge would leave them on the disk.
+        allowed.append(f"$JS.API.STREAM.MSG.DELETE.{EVENTS_STREAM}")
     if user in PRESENCE_USERS:
         allowed += [f"$KV.{PRESENCE_BUCKET}.>", *_reading(f"KV_{PRESENCE_BUCKET}")]
     # A wake-up after a commit is its own service's; anybody may ask anybody; answers go to inboxes.

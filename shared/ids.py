@@ -10,6 +10,7 @@ so that it fits a subject of the log, a URL and a header (`webhook-id` must not 
     cmd   command to a phone   cmp   campaign             tsk   long task
     fil   file of a task       aud   audience of a campaign  dlv   webhook delivery
     sec   webhook secret       mem   member of a workspace
+    prv   privacy request
 
 Two ways to get one. `new` makes an id nobody had before: 48 bits of milliseconds, 80 bits of
 chance. `derive` and `derive_keyed` compute one from what it names, so that two writers, or a

@@ -42,6 +42,7 @@ SECOND_MIN = 32  # while a batch is on its way, so many are worth a second one; 
 BATCH_MAX = 1000  # the server's limit for an atomic batch
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 PING_S = 5  # a connection that is dead, and nobody said so, is given up after two or three
+ERASE_TIMEOUT_S = 30.0  # the server rewrites a block of up to 8 MB
 SAY_AGAIN_S = 5.0  # while the first connection fails, say so this often
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 
@@ -432,6 +433,18 @@ class Log:
             callback()
         for entries in self._in_flight.values():
             entries[0].sent_at = 0.0  # the answers are lost with the connection: ask again at once
+
+    # -- erasing ---------------------------------------------------------------------------------
+
+    async def erase(self, seq: int) -> bool:
+        """Overwrite one event where it is stored; False if it was gone. Only api may."""
+        try:
+            await self.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": seq}, ERASE_TIMEOUT_S)
+        except LogUnavailable as error:
+            if not str(error).endswith(("not found", "no message found", "deleted message")):
+                raise
+            return False
+        return True
 
     # -- reading ---------------------------------------------------------------------------------
 

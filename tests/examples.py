@@ -30,6 +30,7 @@ CAMPAIGN = ids.derive("cmp", "examples")
 AUDIENCE = ids.derive("aud", "examples")
 MEMBER = ids.derive("mem", "examples")
 COLLEAGUE = ids.derive("usr", "examples", "colleague")
+ERASURE = ids.derive("prv", "examples")
 NUMBER = "+14155550123"
 AT = datetime(2026, 3, 2, 17, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=72)
@@ -41,6 +42,7 @@ SCHEDULER = e.Actor("system", "scheduler")
 INBOUND = e.Actor("system", "inbound")
 GATEWAY = e.Actor("system", "gateway")
 WEBHOOKS = e.Actor("system", "webhooks")
+SYSTEM = e.Actor("system", "api")
 
 SIMS = (
     e.Sim(
@@ -355,6 +357,69 @@ STORY: tuple[tuple[e.Actor, e.Data], ...] = (
     (
         SCHEDULER,
         e.CampaignCompleted(campaign_id=CAMPAIGN, recipients=1, messages=0, skipped=1),
+    ),
+    (
+        KEY,
+        e.PrivacyRequested(request_id=ERASURE, kind="erasure", scope="contact", contact_id=CONTACT),
+    ),
+    (
+        SYSTEM,
+        e.ContactErased(
+            contact_id=CONTACT,
+            root_id=CONTACT,
+            generation=0,
+            successor_id=ids.derive("con", "examples", "1"),
+            suppressed=True,
+            request_id=ERASURE,
+        ),
+    ),
+    (
+        SYSTEM,
+        e.ConversationErased(
+            contact_id=CONTACT,
+            conversation_id=CONVERSATION,
+            request_id=ERASURE,
+            number=NUMBER,
+            kind="number",
+            generation=0,
+            created_at=AT,
+        ),
+    ),
+    (
+        SYSTEM,
+        e.MessageForgotten(
+            contact_id=CONTACT,
+            request_id=ERASURE,
+            messages=((MESSAGE, 1), (REPLY, 0)),
+            received=(REPLY,),
+            events=(ids.derive("evt", "examples", "sms.sent"),),
+            phones=(PHONE,),
+            heads=(e.JournalHead(phone_id=PHONE, generation=1, seq=8),),
+        ),
+    ),
+    (
+        SYSTEM,
+        e.MessageRestated(
+            contact_id=CONTACT,
+            forgotten=ids.derive("evt", "examples", "message.forgotten"),
+            phones=(
+                e.PhoneUse(
+                    phone_id=PHONE,
+                    day="2026-03-02",
+                    sent_today=7,
+                    recent=((1772471045.5, 1.0),),
+                    last_dispatch_at=AT,
+                    last_command_id=COMMAND,
+                ),
+            ),
+            contact_phone=PHONE,
+        ),
+    ),
+    (
+        SYSTEM,
+        e.PrivacyFulfilled(
+            request_id=ERASURE, counts={"log": {"events": 12}, "api": {"messages": 2}}
+        ),
     ),
 )
 

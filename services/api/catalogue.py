@@ -180,6 +180,11 @@ CATALOGUE: Mapping[str, Entry] = {
         "Shorten it, or send it as several. Characters outside the GSM alphabet, emoji above all, "
         "make parts much shorter.",
     ),
+    "erased": Entry(
+        410,
+        "The request was made before, and what it made was erased since.",
+        "Use a new Idempotency-Key to make something new.",
+    ),
     "one_recipient": Entry(422, "Both to and contact_id are given.", "Give one of them."),
     "contact_not_found": Entry(422, "There is no such contact.", "Check contact_id, or use to."),
     "phone_not_found": Entry(422, "There is no such phone.", "Check phone_id, or leave it out."),

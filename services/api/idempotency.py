@@ -14,6 +14,7 @@ again, and the ids of what it stores are derived from its key, so that nothing i
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from services.api.decide.privacy import erased
 from services.api.gather import Gather
 from shared.clock import Clock
 from shared.problems import Problem
@@ -34,6 +36,8 @@ KEPT = timedelta(hours=24)
 # process has died, and a repeat may take over.
 RUNNING = timedelta(seconds=60)
 KEY_MAX_CHARS = 255
+PAGE = 200  # answers looked at in one go when some are to be forgotten: a few ms
+SAYING = ("privacy.request",)  # answers that tell of an erasure, by id alone, stay
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -64,6 +68,7 @@ class _Done:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Answer).decode
+_json = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -108,6 +113,32 @@ class Idempotency:
         """Keep the answer: from here on a repeat gets it. None: it failed on our side, and the
         same request may be made again at once."""
         await self._answers.ask(workspace_id, _Done(claim, answer))
+
+    async def forget(self, workspace_id: str, names: Sequence[bytes]) -> int:
+        """Make answers that hold one of ``names`` say that what they told of is erased; how many.
+
+        The rows stay: a repeat must still not do anything twice.
+        """
+        document = erased().document()
+        instead = _encode(Answer(410, "application/problem+json", {}, _json(document)))
+        at, count = ("", ""), 0
+        while True:
+            rows = await self._db.owner.fetch(self._sql.kept_answers, workspace_id, *at, PAGE)
+            for row in rows:
+                at = (row["operation"], row["key"])
+                claim = Claim(row["operation"], row["key"], b"", self._clock.now())
+                context = _context(workspace_id, claim)
+                body = self._keys.open(row["answer"], context)
+                if at[0] in SAYING or not any(name in body for name in names):
+                    continue
+                sealed = self._keys.seal(instead, context)
+                await self._db.owner.execute(
+                    self._sql.replace_answer, workspace_id, *at, row["answer"], 410, sealed
+                )
+                count += 1
+            if len(rows) < PAGE:
+                return count
+            await asyncio.sleep(0)
 
     async def _claim(
         self, workspace_id: str, wanted: Sequence[Claim]

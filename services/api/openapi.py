@@ -34,6 +34,7 @@ TAGS = {
     "Tasks": "Work that takes long.",
     "Developers": "Limits, and what you asked.",
     "Events": "Everything that happens, to pull or as it happens; and who did what.",
+    "Privacy": "Have people erased, and see what came of it.",
     "Workspace": "Profile and sending rules.",
     "API keys": "Who may call.",
     "Billing": "The plan, and paying for it.",

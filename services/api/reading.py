@@ -26,7 +26,7 @@ class Need:
 
 @dataclass(slots=True)
 class Facts:
-    """Those of them that exist."""
+    """Those of them that exist. A contact of generation 0 is found as who has the number now."""
 
     contacts: dict[str, Recipient] = field(default_factory=dict)
     phones: dict[str, Handset] = field(default_factory=dict)
@@ -50,7 +50,10 @@ class Reader:
         phones = list({one for need in needs for one in need.phones})
         messages = list({one for need in needs for one in need.messages})
         for row in await self._db.tenant_fetch(self._sql.recipients, workspace_id, contacts):
-            facts.contacts[row["id"]] = Recipient(*row)
+            asked, id, number, kind, opted_out, timezone = row
+            # Without a number it is nobody yet: the person who had it was erased.
+            known = Recipient(id, number or "", kind or "number", opted_out, timezone)
+            facts.contacts[asked] = known
         if phones or messages:
             async with self._db.tenant(workspace_id) as db:
                 for row in await db.fetch(self._sql.handsets, phones) if phones else ():

@@ -11,6 +11,7 @@ from services.api import dispatch
 from services.api.act import Sweeper
 from services.api.api import Api
 from services.api.billing.reconciler import Reconciler
+from services.api.erasure import Eraser
 from services.api.operations import OPERATIONS
 from services.api.routes.dev_mail import DevMail
 from services.api.routes.docs import Docs
@@ -47,7 +48,8 @@ def routes(app: web.Application, context: Context) -> None:
 def actors(context: Context) -> Sequence[Actor]:
     """What only the leading instance does."""
     api = context.extra[API]
-    acting: list[Actor] = [Sweeper(context), Clerk(api, KINDS)]
+    eraser = Eraser(api, context.settings.erasure_settle_s)
+    acting: list[Actor] = [Sweeper(context), Clerk(api, KINDS), eraser]
     return [*acting, Reconciler(context, api.billing)] if api.billing.enabled else acting
 
 

@@ -23,6 +23,14 @@ class ApiSettings(MailSettings, frozen=True, kw_only=True):
             "control address of the host of simulated phones, http://…; empty: there is none",
         ),
     ] = ""
+    erasure_settle_s: Annotated[
+        float,
+        Var(
+            "EIGHTMS_ERASURE_SETTLE_S",
+            "seconds after which nothing is on its way any more that began before an erasure; "
+            "longer than any request takes",
+        ),
+    ] = 10.0
     rate_key: Annotated[
         float,
         Var(

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.gateway import pairing
-from shared import ids
+from shared import ids, sql
 from shared.bus import Handler
 from shared.problems import Problem
 from shared.service import Context
+from shared.traces import Asked, traces
+
+Q = sql.queries("services.gateway")
 
 
 def answers(context: Context) -> Mapping[str, Handler]:
@@ -22,7 +25,14 @@ def answers(context: Context) -> Mapping[str, Handler]:
     async def state(body: dict[str, Any]) -> dict[str, Any]:
         return await pairing.state_of(context, _workspace(body), str(body.get("id")))
 
-    return {"open_pairing": open_pairing, "pairing": state}
+    async def count(db: Any, asked: Asked) -> dict[str, int]:
+        commands = [
+            ids.command_id(id, n) for id, attempts in asked.messages for n in range(1, attempts + 1)
+        ]
+        row = await db.fetchrow(Q.traces, commands, asked.message_ids)
+        return dict(row)
+
+    return {"open_pairing": open_pairing, "pairing": state, **traces(context, count)}
 
 
 def _workspace(body: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ class PhoneView(Struct, frozen=True, kw_only=True):
     sims: list[e.Sim]
     sims_seq: int
     region: str | None = None
+    renewals: bool = False  # somebody of the workspace was erased
 
 
 class CommandView(Struct, kw_only=True):
@@ -63,7 +64,8 @@ class Known:
 
     ``stream_from`` is the log position the phone's present stream began at, None where it has none
     or one so young that an inventory may be older than it. ``first_seq`` is a gap's far side that
-    the phone insists on: what is before it is lost to both.
+    the phone insists on: what is before it is lost to both. ``renewed``: of contacts in generation
+    0 who were erased, whose the number is now.
     """
 
     phone: PhoneView
@@ -72,6 +74,7 @@ class Known:
     cancels: Iterable[CommandView] = ()
     stream_from: int | None = None
     first_seq: int | None = None
+    renewed: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass
@@ -91,6 +94,16 @@ def message_of(phone_id: str, entry: entries.Received) -> str:
     """The id of a received text: the same for every sweep that finds it again."""
     at = entry.received_at.astimezone(UTC).isoformat()
     return ids.derive("msg", phone_id, str(entry.provider_id), at)
+
+
+def first_contact(identity_key: bytes, phone: PhoneView, sender: numbers.Sender) -> str:
+    """Who texts, had nobody with that number ever been erased."""
+    return ids.contact_id(identity_key, phone.workspace_id, sender.value, 0)
+
+
+def sender_of(phone: PhoneView, entry: entries.Received) -> numbers.Sender:
+    """Whom a text says it is from, as a number or an opaque address."""
+    return numbers.parse_sender(clean(entry.sender), phone.region or DEFAULT_REGION)
 
 
 def journal(call: Call, known: Known, now: datetime, identity_key: bytes) -> Verdict:
@@ -278,9 +291,10 @@ class _Decision:
         if message_id in self.received:
             return
         self.received.add(message_id)
-        sender = numbers.parse_sender(clean(entry.sender), self.phone.region or DEFAULT_REGION)
+        sender = sender_of(self.phone, entry)
+        contact_id = first_contact(self.identity_key, self.phone, sender)
         data = e.SmsReceived(
-            contact_id=ids.contact_id(self.identity_key, self.phone.workspace_id, sender.value, 0),
+            contact_id=self.known.renewed.get(contact_id, contact_id),
             message_id=message_id,
             phone_id=self.phone.id,
             sender=sender.value,

@@ -107,6 +107,7 @@ class Journal:
             cancels=[c for c in rows.cancels if c.phone_id == phone.id],
             stream_from=stream_from,
             first_seq=beyond_gap if insists else None,
+            renewed=await self._renewed(phone, call) if phone.renewals else {},
         )
         now = context.clock.now()
         verdict = decide.journal(call, known, now, context.keys.identity_key)
@@ -160,6 +161,16 @@ class Journal:
                 raise NotReady("rows may lack the newest commands")
             await asyncio.sleep(HEAD_POLL_S)
         return await self._lookup.of(needs)
+
+    async def _renewed(self, phone: decide.PhoneView, call: Call) -> dict[str, str]:
+        """Of those who text in this call and were erased: whose the number is now."""
+        key = self._context.keys.identity_key
+        texts = [entry for entry in call.entries if isinstance(entry, entries.Received)]
+        roots = [decide.first_contact(key, phone, decide.sender_of(phone, one)) for one in texts]
+        if not roots:
+            return {}
+        async with self._context.db.owner.acquire() as db:
+            return {r["id"]: r["contact_id"] for r in await db.fetch(Q.renewed, roots)}
 
     async def _store(self, lane: _Lane, phone: decide.PhoneView, verdict: decide.Verdict) -> None:
         """Parts, events, head: in this order a crash anywhere loses nothing; all is said again."""

@@ -8,6 +8,7 @@ grows, never repeats, and a rebuild gives the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +16,9 @@ from msgspec import Struct
 
 from services.gateway.facts import Fact
 from shared import events as e
+from shared import ids
 from shared.projector import Projection
-from shared.rows import Rows, Table
+from shared.rows import Key, Rows, Table
 
 FILTERS = (
     "send.dispatched.>",
@@ -28,6 +30,8 @@ FILTERS = (
     "phone.>",
     "workspace.created.>",
     "workspace.updated.>",
+    "contact.erased.>",
+    "message.forgotten.>",
 )
 
 PHONE_HINT = "phone:"
@@ -92,11 +96,30 @@ class Workspace(Struct):
     region: str
 
 
-PHONE = Table("phone", Phone, by=("phone_id",))
-OFFER = Table("offer", Offer, ("message_id",), by=("message_id",))
+class Renewed(Struct):
+    """Whose a number is since the person who had it was erased; ``id`` is its keyed hash."""
+
+    id: str
+    workspace_id: str
+    contact_id: str
+
+
+def _messages(event: e.Event) -> Iterable[Key]:
+    data = event.data
+    return [(id,) for id, _ in data.messages] if isinstance(data, e.MessageForgotten) else ()
+
+
+def _heads(event: e.Event) -> Iterable[Key]:
+    data = event.data
+    return [(head.phone_id,) for head in data.heads] if isinstance(data, e.MessageForgotten) else ()
+
+
+PHONE = Table("phone", Phone, by=("phone_id",), keys=_heads)
+OFFER = Table("offer", Offer, ("message_id",), by=("message_id",), keys=_messages)
 COMMAND = Table("command", Command, by=("command_id",))
 RECEIVED = Table("received", Received, ("message_id",), insert_only=True)
 WORKSPACE = Table("workspace", Workspace, ("workspace_id",))
+RENEWED = Table("renewed", Renewed)
 
 _FACTS: dict[type[e.SmsFact], Fact] = {
     e.SmsAccepted: Fact.ACCEPTED,
@@ -125,6 +148,10 @@ def apply(rows: Rows, seq: int, event: e.Event) -> None:
             _journal_reached(rows, data.phone_id, data.generation, data.journal_seq)
         case e.WorkspaceState() as data:
             rows.put(WORKSPACE, Workspace(data.workspace_id, data.region))
+        case e.ContactErased() as data:
+            rows.put(RENEWED, Renewed(data.root_id, event.workspace_id, data.successor_id))
+        case e.MessageForgotten() as data:
+            _forgotten(rows, event, data)
         case _:
             _phone_event(rows, seq, event)
 
@@ -204,6 +231,19 @@ def _journal_reached(rows: Rows, phone_id: str, generation: int, journal_seq: in
         phone.journal_head = journal_seq
 
 
+def _forgotten(rows: Rows, event: e.Event, data: e.MessageForgotten) -> None:
+    """Nothing is offered any more, and what a phone still says of it is not its to say. Ids of what
+    came in stay: a phone that finds it in its inbox again must not bring it back."""
+    for message_id, attempts in data.messages:
+        rows.remove(OFFER, message_id)
+        for attempt in range(1, attempts + 1):
+            rows.remove(COMMAND, ids.command_id(message_id, attempt))
+    for message_id in data.received:
+        rows.put(RECEIVED, Received(message_id, event.workspace_id))
+    for head in data.heads:
+        _journal_reached(rows, head.phone_id, head.generation, head.seq)
+
+
 def _phone_event(rows: Rows, seq: int, event: e.Event) -> None:
     phone_id = event.data.phone_id
     phone = rows.edit(PHONE, phone_id)
@@ -252,6 +292,5 @@ def _paired(rows: Rows, seq: int, event: e.Event, data: e.PhonePaired, known: Ph
     rows.hint(data.phone_id)
 
 
-PROJECTION = Projection(
-    "gateway", FILTERS, (PHONE, OFFER, COMMAND, RECEIVED, WORKSPACE), apply, gathers=("sms.",)
-)
+TABLES = (PHONE, OFFER, COMMAND, RECEIVED, WORKSPACE, RENEWED)
+PROJECTION = Projection("gateway", FILTERS, TABLES, apply, gathers=("sms.",))

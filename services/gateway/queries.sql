@@ -23,7 +23,8 @@ SELECT s.phone_id, p.unpaired, p.generation,
 SELECT
   (SELECT json_agg(x) FROM (
      SELECT p.id, p.workspace_id, p.generation, p.unpaired, p.sims, p.sims_seq, w.region,
-            greatest(p.journal_head, coalesce(v.head, 0)) AS head
+            greatest(p.journal_head, coalesce(v.head, 0)) AS head,
+            EXISTS (SELECT FROM renewed n WHERE n.workspace_id = p.workspace_id) AS renewals
        FROM phone p
        LEFT JOIN vault_journal v ON v.phone_id = p.id AND v.generation = p.generation
        LEFT JOIN workspace w ON w.workspace_id = p.workspace_id
@@ -107,3 +108,12 @@ DELETE FROM vault_pairing WHERE expires_at < $1;
 -- name: sweep_parts
 -- Forget parts that nothing was heard of for long.
 DELETE FROM vault_parts WHERE updated_at < $1;
+
+-- name: renewed
+-- Whose numbers are since their person was erased. $1 contacts in generation 0.
+SELECT id, contact_id FROM renewed WHERE id = ANY($1::text[]);
+
+-- name: traces
+-- What is still here of these commands ($1) and messages ($2).
+SELECT (SELECT count(*) FROM command WHERE id = ANY($1::text[])) AS commands,
+       (SELECT count(*) FROM offer WHERE message_id = ANY($2::text[])) AS offers;

@@ -24,12 +24,23 @@ FILTERS = (
     "reply.received.>",
     "contact.opted_out.>",
     "contact.opted_in.>",
+    "contact.erased.>",
+    "message.forgotten.>",
     "workspace.>",
 )
 
+MOVE_OPEN = "UPDATE incoming SET contact_id = $2, moved = true WHERE contact_id = $1 AND open"
+"""What nobody has decided about when its sender is erased counts as coming after: it may be a STOP.
+"""
+SUPPRESS = "UPDATE contact SET opted_out = true WHERE id = $1"
+
 
 class Incoming(Struct):
-    """A received text; once ``open`` is false, only that it was there."""
+    """A received text; once ``open`` is false, only that it was there.
+
+    ``moved``: it came under the id of somebody erased and is their successor's; such a row does not
+    stay, since what it was made of is deleted.
+    """
 
     id: str
     workspace_id: str
@@ -45,10 +56,14 @@ class Incoming(Struct):
     parts: int
     received_at: datetime
     at: datetime
+    moved: bool
 
 
 class Contact(Struct):
-    """Somebody's consent and the last automatic answers; no row for who never said a word of it."""
+    """Somebody's consent and the last automatic answers; no row for who never said a word of it.
+
+    ``successor_id`` is set of an erased person: whose the number is now.
+    """
 
     id: str
     workspace_id: str
@@ -56,6 +71,7 @@ class Contact(Struct):
     consent_message_id: str | None = None
     confirmed_at: datetime | None = None
     helped_at: datetime | None = None
+    successor_id: str | None = None
 
 
 class Workspace(Struct):
@@ -68,15 +84,23 @@ class Workspace(Struct):
 
 
 def _texts(event: Event) -> Iterable[Key]:
-    if isinstance(event.data, (events.SmsReceived, events.ReplyReceived)):
-        return ((event.data.message_id,),)
-    return ()
+    match event.data:
+        case events.SmsReceived() | events.ReplyReceived() as data:
+            return ((data.message_id,),)
+        case events.MessageForgotten() as data:
+            return [(message_id,) for message_id in data.received]
+        case _:
+            return ()
 
 
 def _contacts(event: Event) -> Iterable[Key]:
-    if isinstance(event.data, (events.Consent, events.ReplyReceived)):
-        return ((event.data.contact_id,),)
-    return ()
+    match event.data:
+        case events.ContactErased() as data:
+            return ((data.contact_id,), (data.successor_id,))
+        case events.WorkspaceState():
+            return ()
+        case data:
+            return ((data.contact_id,),)
 
 
 INCOMING = Table("incoming", Incoming, keys=_texts)
@@ -94,9 +118,11 @@ def apply(rows: Rows, seq: int, event: Event) -> None:
         case events.ReplyReceived():
             _closed(rows, event, data)
         case events.ContactOptedOut() | events.ContactOptedIn():
-            contact = _contact(rows, event, data.contact_id)
-            contact.opted_out = isinstance(data, events.ContactOptedOut)
-            contact.consent_message_id = data.message_id
+            _consent(rows, event, data)
+        case events.ContactErased():
+            _erased(rows, event, data)
+        case events.MessageForgotten():
+            _forgotten(rows, data)
         case events.WorkspaceState():
             rows.put(
                 WORKSPACE,
@@ -106,15 +132,46 @@ def apply(rows: Rows, seq: int, event: Event) -> None:
             pass  # workspace.erased and the like: nothing of it is kept here
 
 
+def _consent(rows: Rows, event: Event, data: events.Consent) -> None:
+    contact = _contact(rows, event, data.contact_id)
+    opted_out = isinstance(data, events.ContactOptedOut)
+    if contact.successor_id is None:
+        contact.opted_out, contact.consent_message_id = opted_out, data.message_id
+    elif opted_out:  # decided while its sender was erased
+        rows.then(SUPPRESS, contact.successor_id)
+
+
+def _erased(rows: Rows, event: Event, data: events.ContactErased) -> None:
+    rows.put(
+        CONTACT,
+        Contact(data.contact_id, event.workspace_id, True, successor_id=data.successor_id),
+    )
+    successor = _contact(rows, event, data.successor_id)
+    successor.opted_out = successor.opted_out or data.suppressed
+    rows.then(MOVE_OPEN, data.contact_id, data.successor_id)
+
+
+def _forgotten(rows: Rows, data: events.MessageForgotten) -> None:
+    for message_id in data.received:
+        text = rows.get(INCOMING, message_id)
+        if text is not None and not (text.open and text.moved):
+            rows.remove(INCOMING, message_id)
+    contact = rows.edit(CONTACT, data.contact_id)
+    if contact is not None:  # the texts that said so are gone
+        contact.confirmed_at = contact.helped_at = None
+
+
 def _received(rows: Rows, seq: int, event: Event, data: events.SmsReceived) -> None:
     if rows.get(INCOMING, data.message_id) is not None:
         return  # the phone told of the same text twice
+    sender = rows.get(CONTACT, data.contact_id)
+    successor_id = sender.successor_id if sender is not None else None
     rows.put(
         INCOMING,
         Incoming(
             id=data.message_id,
             workspace_id=event.workspace_id,
-            contact_id=data.contact_id,
+            contact_id=successor_id or data.contact_id,
             open=True,
             seq=seq,
             event_id=event.id,
@@ -126,15 +183,24 @@ def _received(rows: Rows, seq: int, event: Event, data: events.SmsReceived) -> N
             parts=data.parts,
             received_at=data.received_at,
             at=event.at,
+            moved=successor_id is not None,
         ),
     )
 
 
 def _closed(rows: Rows, event: Event, data: events.ReplyReceived) -> None:
-    text = rows.edit(INCOMING, data.message_id)
-    if text is None or not text.open:
+    text = rows.get(INCOMING, data.message_id)
+    if text is not None and not text.open:
         return
-    text.open, text.sender, text.body = False, "", ""
+    contact = rows.get(CONTACT, data.contact_id)
+    if contact is not None and contact.successor_id is not None:
+        rows.remove(INCOMING, data.message_id)  # decided a moment too early: erased with the rest
+        return
+    if text is not None and text.moved:
+        rows.remove(INCOMING, data.message_id)
+    elif text is not None:
+        rows.edit(INCOMING, data.message_id)
+        text.open, text.sender, text.body = False, "", ""
     if data.answered == CONFIRMATION:
         _contact(rows, event, data.contact_id).confirmed_at = event.at
     elif data.answered == HELP:

@@ -11,3 +11,7 @@ SELECT i.id AS message_id, i.event_id, i.workspace_id, i.contact_id, i.phone_id,
  WHERE i.open
  ORDER BY i.seq
  LIMIT $1
+
+-- name: traces
+-- How many of these texts are still here, whole or as "was here". $1 ids.
+SELECT count(*) FROM incoming WHERE id = ANY($1::text[])

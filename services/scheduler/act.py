@@ -128,7 +128,7 @@ class Dispatcher:
     def _take_in(self, saved: Saved) -> list[Message]:
         """Remember what changed; who is in line now, and due."""
         now = self._c.clock.now()
-        messages = saved.get(MESSAGE.name, {}).values()
+        messages = [row for row in saved.get(MESSAGE.name, {}).values() if row is not None]
         self._over(self._flying.arrived(messages))
         for row in saved.get(WORKSPACE.name, {}).values():
             self._fleet.account_changed(account_of(row))

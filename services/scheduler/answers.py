@@ -9,11 +9,13 @@ from typing import Any
 
 from services.scheduler import decide, forecast, policy, words
 from services.scheduler.desk import account_of, campaign_of, handset_of, text_of
+from shared import events as e
 from shared import numbers
 from shared.bus import Handler
 from shared.problems import Problem
 from shared.service import Context
 from shared.sql import queries
+from shared.traces import Asked, traces
 
 FORECASTS_MAX = 2  # at once: each takes turns with everything else this process does
 
@@ -29,6 +31,8 @@ def answers(context: Context) -> Mapping[str, Handler]:
         "loosenings": desk.loosenings,
         "parked": desk.parked,
         "forecast": desk.forecast,
+        "standings": desk.standings,
+        **traces(context, desk.traces),
     }
 
 
@@ -189,6 +193,20 @@ class _Answers:
         async with self._c.db.owner.acquire() as db:
             rows = await db.fetch(self._sql.parked, body.get("workspace_id"))
         return [dict(row) for row in rows]
+
+    async def standings(self, body: dict[str, Any]) -> dict[str, Any]:
+        """How phones stood at a message.forgotten: {phones: [use], contact_phone}."""
+        async with self._c.db.tenant(body["workspace_id"]) as db:
+            rows = await db.fetch(self._sql.standings, body["forgotten"])
+        about = {row["id"]: row for row in rows}
+        contact = about.pop(body["contact_id"], None)
+        names = e.PhoneUse.__struct_fields__[1:]
+        phones = [{"phone_id": id, **{n: row[n] for n in names}} for id, row in about.items()]
+        return {"phones": phones, "contact_phone": contact and contact["contact_phone"]}
+
+    async def traces(self, db: Any, asked: Asked) -> dict[str, int]:
+        """Messages that are still here."""
+        return {"messages": await db.fetchval(self._sql.traces, asked.message_ids)}
 
 
 def _wait(

@@ -147,3 +147,11 @@ SELECT queue, lane, campaign_id, date_trunc('hour', wake_at) AS due, count(*) AS
 SELECT c.*, c.recipients - (SELECT count(*) FROM message m WHERE m.campaign_id = c.id)
                          - (SELECT count(*) FROM skip s WHERE s.campaign_id = c.id) AS pending
   FROM campaign c WHERE c.workspace_id = $1 AND c.id <> $2 AND c.state = 'running';
+
+-- name: traces
+-- How many of these messages are still here. $1 ids.
+SELECT count(*) FROM message WHERE id = ANY($1::text[]);
+
+-- name: standings
+-- How phones and contacts stood when messages were forgotten. $1 the event.
+SELECT * FROM standing WHERE forgotten = $1;

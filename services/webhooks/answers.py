@@ -32,6 +32,7 @@ from shared.log import Guard
 from shared.problems import Problem
 from shared.service import Context
 from shared.sql import queries
+from shared.traces import Asked, traces
 
 TRIES = 3  # of a decision that somebody else overtakes
 PASS_TIMEOUT_S = 2.0  # to read one's own write; the asker gives up after three
@@ -100,7 +101,13 @@ def answers(context: Context, resolver: AbstractResolver | None = None) -> Mappi
         "resend": desk.resend,
         "replay": desk.replay,
         "parked": desk.parked,
+        **traces(context, _traces),
     }
+
+
+async def _traces(db: Any, asked: Asked) -> dict[str, int]:
+    """Payloads and deliveries of these events, recipients of these messages."""
+    return dict(await db.fetchrow(sql.traces, asked.message_ids, asked.events))
 
 
 class Desk:

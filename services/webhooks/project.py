@@ -44,6 +44,8 @@ from shared.sql import queries
 FILTERS = (
     "webhook.>",
     "send.requested.>",
+    "message.forgotten.>",
+    "privacy.fulfilled.>",
     *(f"{name}.>" for name in shapes.TYPES),
 )
 KEPT = timedelta(days=30)  # closed deliveries, for replays; and what anybody may ask to see again
@@ -52,6 +54,7 @@ MESSAGE_KEPT = timedelta(days=3)
 PRUNE_EVERY = timedelta(hours=1)  # of the log's time, and sooner when
 PRUNE_AFTER = 2000  # so many rows were made: little at once, so that no batch is slow
 PRUNE_MAX = 4000  # rows of a table in one go: more than were made, so that what is late catches up
+PRUNE_ALL = 2**62
 BACKLOG_MAX = 100_000  # open deliveries of one endpoint; what comes then is exhausted at once
 REPLAY_MAX = 10_000  # deliveries opened by one replay (as Svix); a later `since` opens the rest
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)  # due before all that waits: somebody is looking
@@ -82,6 +85,10 @@ def apply(rows: Rows, seq: int, event: Event) -> None:
                 _resend(rows, event, data)
             case events.WebhookReplayRequested():
                 _replay(rows, event, data)
+            case events.MessageForgotten():
+                _forgotten(rows, event, data)
+            case events.PrivacyFulfilled():
+                _prune_all(rows, event)
             case _:
                 raise TypeError(f"{event.type} is not projected")
     _prune(rows, event)
@@ -328,6 +335,27 @@ def _replay(rows: Rows, event: Event, data: events.WebhookReplayRequested) -> No
         event.workspace_id,
     )
     rows.hint(endpoint.id)
+
+
+# -- erasure -------------------------------------------------------------------------------------
+
+
+def _forgotten(rows: Rows, event: Event, data: events.MessageForgotten) -> None:
+    """Nothing is sent any more of what happened with these messages, nor kept for a replay."""
+    for message_id, _ in data.messages:
+        rows.remove(MESSAGE, message_id)
+    if data.events and rows.get(SUBSCRIPTION, event.workspace_id) is not None:
+        rows.then(sql.forget, list(data.events), event.workspace_id)
+
+
+def _prune_all(rows: Rows, event: Event) -> None:
+    """Remove all that is old, and count anew.
+
+    A log with holes makes fewer rows, so a rebuild would prune at other moments: from here on it
+    does so at the same ones again.
+    """
+    rows.put(PRUNED, Pruned(ALL, event.at, 0))
+    rows.then(sql.prune, event.at - KEPT, PRUNE_ALL, event.at)
 
 
 # -- time ----------------------------------------------------------------------------------------

@@ -142,3 +142,25 @@ UPDATE vault_secret SET expires_at = $2 WHERE endpoint_id = $1 AND expires_at IS
 -- name: drop_secrets
 -- A removed endpoint signs nothing any more.
 DELETE FROM vault_secret WHERE endpoint_id = $1
+
+-- name: forget
+-- Deliveries and bodies of these events ($1), and the backlog of their workspace ($2) without them.
+-- Endpoints without a backlog have no entry: one that only these were open for never had one.
+WITH gone AS (
+    DELETE FROM delivery WHERE event_id = ANY ($1::text[]) RETURNING endpoint_id, state
+), bodies AS (
+    DELETE FROM payload WHERE event_id = ANY ($1::text[])
+), ended AS (
+    SELECT endpoint_id, count(*) AS n FROM gone WHERE state = 'open' GROUP BY endpoint_id
+)
+UPDATE subscription SET backlog = coalesce((
+    SELECT jsonb_object_agg(b.key, b.value::int - coalesce(e.n, 0))
+      FROM jsonb_each_text(backlog) b LEFT JOIN ended e ON e.endpoint_id = b.key
+     WHERE b.value::int > coalesce(e.n, 0)), '{}')
+ WHERE workspace_id = $2
+
+-- name: traces
+-- What is still here of these messages ($1) and events ($2).
+SELECT (SELECT count(*) FROM message WHERE id = ANY ($1::text[])) AS messages,
+       (SELECT count(*) FROM payload WHERE event_id = ANY ($2::text[])) AS payloads,
+       (SELECT count(*) FROM delivery WHERE event_id = ANY ($2::text[])) AS deliveries

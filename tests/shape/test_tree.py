@@ -20,10 +20,10 @@ FOLDERS = {"schema", "vault"}
 OWN: dict[str, set[str]] = {
     "api": {
         "access", "answering", "api", "audience", "billing", "bounds", "callers", "catalogue",
-        "dispatch", "examples", "feed", "finding", "gather", "hinted", "idempotency", "limits",
-        "live", "openapi", "operation", "operations", "page", "paging", "postman", "reading",
-        "reference", "report", "search", "serve", "shapes", "sheets", "sign_in", "simulator",
-        "tasks", "users", "validation", "words",
+        "dispatch", "erasure", "examples", "feed", "finding", "gather", "hinted", "idempotency",
+        "limits", "live", "openapi", "operation", "operations", "page", "paging", "postman",
+        "reading", "reference", "report", "search", "serve", "shapes", "sheets", "sign_in",
+        "simulator", "tasks", "users", "validation", "words",
     },
     "gateway": {
         "codes", "credentials", "entries", "facts", "frames", "instance", "journal", "pairing",
@@ -40,7 +40,7 @@ OWN: dict[str, set[str]] = {
 VAGUE = {"common", "core", "helper", "helpers", "lib", "manager", "misc", "stuff", "util",
          "utils"}  # fmt: skip
 FILE_LINES_MAX = 480  # 400 is the wish; who needs more than this has two subjects
-LONGER = {"shared/log.py": 560}  # nobody else may import nats
+LONGER = {"shared/log.py": 580}  # nobody else may import nats
 FUNCTION_LINES_MAX = 70
 
 # Words of a workplace, not of the project, as BLAKE2 hashes: the list itself must not name them.

@@ -14,6 +14,7 @@ from services.api.project import (
     member,
     message,
     phone,
+    privacy,
     webhook,
 )
 from services.api.project.tables import TABLES
@@ -27,6 +28,8 @@ FILTERS = (
     "member.>",
     "contact.>",
     "conversation.>",
+    "message.forgotten.>",
+    "privacy.>",
     "phone.>",
     "campaign.>",
     "send.>",
@@ -57,6 +60,7 @@ APPLY = {
     **webhook.APPLY,
     **billing.APPLY,
     **campaign.APPLY,
+    **privacy.APPLY,
 }
 
 

@@ -2,7 +2,8 @@
 
 A view of the log, kept as rows because it is read from its newest end and by who and what. Texts
 are not here: their facts are the timeline's, which says who asked for each. A row names things by
-their ids and holds nothing of what they say, so that it may stay when a person is erased.
+their ids and holds nothing of what they say. What happened with a person who was erased goes with
+them (project/privacy.py): its events are deleted, and a rebuild would not find it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from shared import events as e
 from shared.rows import Rows
 
 # Too many, and nobody's doing: attempts to reach a webhook have their own list, a campaign's people
-# are counted in its report.
-LEFT_OUT = frozenset({e.WebhookAttempted.TYPE, e.CampaignAudience.TYPE, e.CampaignSkipped.TYPE})
+# are counted in its report. What an erasure says to services is nobody's business; that it was
+# asked for, took effect and is done is on the list.
+LEFT_OUT = frozenset(
+    {
+        e.WebhookAttempted.TYPE,
+        e.CampaignAudience.TYPE,
+        e.CampaignSkipped.TYPE,
+        e.MessageForgotten.TYPE,
+        e.MessageRestated.TYPE,
+    }
+)
 TEXTS = frozenset({"send", "sms", "reply"})
 # What a phone is seen to do by itself belongs to the feed of events, not among what people did.
 PRESENCE = frozenset({e.PhoneOnline.TYPE, e.PhoneLate.TYPE, e.PhoneOffline.TYPE})

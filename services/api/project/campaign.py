@@ -126,7 +126,11 @@ def counted(fold: Apply) -> Apply:
         message = rows.get(MESSAGE, data.message_id)
         if message is None:
             fold(rows, seq, event, data)
-            if isinstance(data, e.SendRequested) and data.campaign_id is not None:
+            if (
+                isinstance(data, e.SendRequested)
+                and data.campaign_id is not None
+                and rows.get(MESSAGE, data.message_id) is not None  # not so of who was erased
+            ):
                 _count(rows, event, data.campaign_id, "state", "queued")
         elif message.campaign_id is None:
             fold(rows, seq, event, data)

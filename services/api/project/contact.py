@@ -11,7 +11,9 @@ from services.api.project.tables import (
     CONTACT_FIELD,
     CONTACT_WORD,
     CONVERSATION,
+    GONE,
     MESSAGE,
+    NEXT,
     TIMELINE,
     Contact,
     ContactField,
@@ -21,13 +23,18 @@ from services.api.project.tables import (
 from shared import events as e
 from shared.rows import Rows
 
+SUPPRESS = """
+WITH successor AS (UPDATE contact SET opted_out = true WHERE id = $1)
+UPDATE renewed SET suppressed = true WHERE id = $2
+"""
+
 
 def contact_of(
     rows: Rows, event: e.Event, contact_id: str, number: str, kind: str = "number"
 ) -> Contact:
     """The contact's row; it begins with the first event that names the person."""
     contact = rows.get(CONTACT, contact_id)
-    if contact is None:
+    if contact is None or contact.workspace_id == NEXT:
         contact = rows.put(
             CONTACT,
             Contact(
@@ -35,9 +42,9 @@ def contact_of(
                 workspace_id=event.workspace_id,
                 number=number,
                 kind=kind,
-                generation=0,
+                generation=contact.generation if contact else 0,
                 saved=False,
-                opted_out=False,
+                opted_out=contact.opted_out if contact else False,
                 seq=0,
                 created_at=event.at,
                 updated_at=event.at,
@@ -46,8 +53,23 @@ def contact_of(
     return contact
 
 
+def is_erased(rows: Rows, contact_id: str) -> bool:
+    """Whether the person is erased: what was on its way meanwhile is void."""
+    contact = rows.get(CONTACT, contact_id)
+    return contact is not None and contact.workspace_id == GONE
+
+
+def words_of(contact: Contact) -> set[str]:
+    """What a contact is found by."""
+    names = (contact.first_name, contact.last_name, contact.company, contact.email)
+    return search.index(names, contact.tags or ())
+
+
 def _saved(rows: Rows, seq: int, event: e.Event, data: e.ContactSaved) -> None:
     known = rows.get(CONTACT, data.contact_id)
+    if known is not None and known.workspace_id == GONE:
+        return
+    born = known is not None and known.workspace_id != NEXT
     contact = Contact(
         id=data.contact_id,
         workspace_id=event.workspace_id,
@@ -57,7 +79,7 @@ def _saved(rows: Rows, seq: int, event: e.Event, data: e.ContactSaved) -> None:
         saved=True,
         opted_out=known.opted_out if known else False,
         seq=seq,
-        created_at=known.created_at if known else event.at,
+        created_at=known.created_at if known and born else event.at,
         updated_at=event.at,
         first_name=data.first_name,
         last_name=data.last_name,
@@ -68,7 +90,7 @@ def _saved(rows: Rows, seq: int, event: e.Event, data: e.ContactSaved) -> None:
         timezone=data.timezone,
         consent=known.consent if known else None,
     )
-    before, after = _words(known) if known else set(), _words(contact)
+    before, after = words_of(known) if known else set(), words_of(contact)
     for word in before - after:
         rows.remove(CONTACT_WORD, contact.workspace_id, word, contact.id)
     for word in after - before:
@@ -81,12 +103,12 @@ def _saved(rows: Rows, seq: int, event: e.Event, data: e.ContactSaved) -> None:
     rows.put(CONTACT, contact)
 
 
-def _words(contact: Contact) -> set[str]:
-    names = (contact.first_name, contact.last_name, contact.company, contact.email)
-    return search.index(names, contact.tags or ())
-
-
 def _consent(rows: Rows, seq: int, event: e.Event, data: e.Consent) -> None:
+    known = rows.get(CONTACT, data.contact_id)
+    if known is not None and known.workspace_id == GONE:
+        if isinstance(data, e.ContactOptedOut) and known.consent:  # a STOP that was on its way
+            rows.then(SUPPRESS, known.consent["successor_id"], known.consent["root_id"])
+        return
     contact_of(rows, event, data.contact_id, data.number)
     contact = rows.edit(CONTACT, data.contact_id)
     if contact is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.api import search
-from services.api.project.contact import contact_of
+from services.api.project.contact import contact_of, is_erased
 from services.api.project.tables import (
     CONVERSATION,
     MESSAGE,
@@ -67,6 +67,8 @@ def rank(state: str, error_class: str | None) -> int:
 def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> None:
     if rows.get(MESSAGE, data.message_id) is not None:
         return  # the same request again, after the log's own window for repeats
+    if is_erased(rows, data.contact_id):
+        return
     contact_of(rows, event, data.contact_id, data.to)
     rows.put(
         MESSAGE,
@@ -110,7 +112,7 @@ def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> N
 
 
 def _received(rows: Rows, seq: int, event: e.Event, data: e.ReplyReceived) -> None:
-    if rows.get(MESSAGE, data.message_id) is not None:
+    if rows.get(MESSAGE, data.message_id) is not None or is_erased(rows, data.contact_id):
         return
     contact_of(rows, event, data.contact_id, data.sender, data.sender_kind)
     rows.put(

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.events import Event, WorkspaceState
+from shared.events import ContactErased, Event, WorkspaceState
 from shared.rows import Table
 
 
@@ -112,6 +112,11 @@ class Contact(Struct, omit_defaults=True):
     custom_fields: dict[str, str] | None = None
     timezone: str | None = None
     consent: dict[str, Any] | None = None
+
+
+# Whose a contact's row is that no tenant may see: row-level security hides what is nobody's.
+GONE = "erased"  # the person was erased; nothing that still comes under the id brings them back
+NEXT = "unborn"  # whose number it is after that, until somebody writes or is written to
 
 
 class ContactWord(Struct):
@@ -319,6 +324,44 @@ class CampaignCount(Struct):
     count: int
 
 
+class Renewed(Struct):
+    """Whose a number is since its person was erased; ``id`` is the number's keyed hash."""
+
+    id: str
+    workspace_id: str
+    contact_id: str
+    generation: int
+    suppressed: bool
+
+
+class PrivacyRequest(Struct, omit_defaults=True):
+    """An erasure or an export that was asked for."""
+
+    id: str
+    workspace_id: str
+    kind: str
+    scope: str
+    state: str
+    requested_by: str
+    created_at: datetime
+    seq: int
+    contact_id: str | None = None
+    message_id: str | None = None
+    before: datetime | None = None
+    counts: dict[str, Any] | None = None
+    fulfilled_at: datetime | None = None
+
+
+def _successor(event: Event) -> tuple[tuple[str, ...], ...]:
+    data = event.data
+    return ((data.successor_id,),) if isinstance(data, ContactErased) else ()
+
+
+def _root(event: Event) -> tuple[tuple[str, ...], ...]:
+    data = event.data
+    return ((data.root_id,),) if isinstance(data, ContactErased) else ()
+
+
 def _of_workspace(event: Event) -> tuple[tuple[str, ...], ...]:
     """Only events about the workspace itself need its row, though every event names one."""
     return ((event.workspace_id,),) if isinstance(event.data, WorkspaceState) else ()
@@ -328,7 +371,7 @@ WORKSPACE = Table("workspace", Workspace, ("workspace_id",), keys=_of_workspace)
 API_KEY = Table("api_key", ApiKey, by=("key_id",))
 MEMBER = Table("member", Member, by=("member_id",))
 PHONE = Table("phone", Phone, by=("phone_id",))
-CONTACT = Table("contact", Contact, by=("contact_id",))
+CONTACT = Table("contact", Contact, by=("contact_id",), keys=_successor)
 CONTACT_WORD = Table("contact_word", ContactWord, ("workspace_id", "word", "contact_id"))
 CONTACT_FIELD = Table("contact_field", ContactField, ("workspace_id", "name"), insert_only=True)
 CONVERSATION = Table("conversation", Conversation, ("contact_id",), by=("contact_id",))
@@ -350,6 +393,8 @@ CAMPAIGN_COUNT = Table(
     ("campaign_id", "kind", "name", "phone_id"),
     adds=("count",),
 )
+RENEWED = Table("renewed", Renewed, keys=_root)
+PRIVACY_REQUEST = Table("privacy_request", PrivacyRequest, by=("request_id",))
 
 TABLES = (
     WORKSPACE,
@@ -371,4 +416,6 @@ TABLES = (
     AUDIENCE,
     SKIP,
     CAMPAIGN_COUNT,
+    RENEWED,
+    PRIVACY_REQUEST,
 )

@@ -21,7 +21,6 @@ from shared.problems import Problem
 
 PATH = "/v1/contacts/{contact_id}"
 IDS = {"contact_id": "con"}
-GENERATION = 0  # grows when a person is erased
 TAGGED_MAX = 1_000  # contacts of a tag are counted up to here: so many steps along an index
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # tags have no time
 EDITABLE = ("first_name", "last_name", "email", "company", "tags", "custom_fields", "timezone")
@@ -87,7 +86,7 @@ async def create(call: Call) -> Reply:
     errors += decide.contact_errors(body.tags, body.custom_fields, body.timezone, zone_names())
     if isinstance(number, dict) or errors:
         raise decide.problem(errors)
-    contact_id = ids.contact_id(call.api.identity_key, call.workspace_id, number, GENERATION)
+    contact_id, generation = await whose(call, number)
 
     async def save() -> Decision:
         rows = await call.api.rows(call, call.api.sql.contact, contact_id)
@@ -102,7 +101,7 @@ async def create(call: Call) -> Reply:
         data = e.ContactSaved(
             contact_id=contact_id,
             number=number,
-            generation=GENERATION,
+            generation=generation,
             first_name=body.first_name,
             last_name=body.last_name,
             email=body.email,
@@ -116,6 +115,13 @@ async def create(call: Call) -> Reply:
     await call.api.decide(save, call)
     row = await call.api.row(call, call.api.sql.contact, contact_id)
     return Reply(shapes.contact(row), headers={"Location": f"/v1/contacts/{contact_id}"})
+
+
+async def whose(call: Call, number: str) -> tuple[str, int]:
+    """Whose a number is, whether or not there is such a contact yet: (contact id, generation)."""
+    root_id = ids.contact_id(call.api.identity_key, call.workspace_id, number, 0)
+    rows = await call.api.rows(call, call.api.sql.renewed, [root_id])
+    return (rows[0]["contact_id"], rows[0]["generation"]) if rows else (root_id, 0)
 
 
 async def get(call: Call) -> Reply:

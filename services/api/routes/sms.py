@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from shared import events as e
 from shared import ids, text
 from shared.problems import Problem
 
-GENERATION = 0  # of a contact; grows when a person is erased
+GENERATION = 0  # who had a number first: facts say who has it now (schema, function recipients)
 REUSED_AFTER = KEPT  # an Idempotency-Key that comes again after its time names a new request
 ITEM = "\x1f"  # no key holds it: sets a bulk request's message ids apart from those of single ones
 
@@ -98,9 +99,10 @@ def _known(recipient: Recipient | FieldError | str, facts: Facts) -> Recipient |
     if isinstance(recipient, dict):
         return recipient
     if isinstance(recipient, Recipient):
-        return facts.contacts.get(recipient.id, recipient)
+        known = facts.contacts.get(recipient.id, recipient)
+        return known if known.number else dataclasses.replace(known, number=recipient.number)
     found = facts.contacts.get(recipient)
-    if found is None:
+    if found is None or found.id != recipient:  # an erased id is nobody's, whoever has the number
         return decide.field_error("#/contact_id", "contact_not_found", "There is no such contact.")
     return found
 
@@ -154,8 +156,9 @@ def _made(
     earlier = facts.messages.get(message_id)
     if earlier is not None:
         if call.now - earlier["created_at"] < REUSED_AFTER:  # an earlier try got that far
-            contact_id = recipient.id if isinstance(recipient, Recipient) else recipient
-            if contact_id == earlier["contact_id"] and wish.body == earlier["body"]:
+            known = _known(recipient, facts)
+            same = isinstance(known, Recipient) and known.id == earlier["contact_id"]
+            if same and wish.body == earlier["body"]:
                 return shapes.message(earlier), None
             return reused()
         message_id = _message_id(call, f"{ITEM}{call.claimed_at}{ITEM}{message_id}")
@@ -210,14 +213,14 @@ async def _dry_run(call: Call, wish: shapes.SendRequest, recipient: Any, facts: 
         },
     )
     rejected = answer["rejected"]
-    known = facts.contacts.get(data.contact_id)
+    known = _known(recipient, facts)
     return Reply(
         shapes.DryRun(
             to=data.to,
             contact_id=data.contact_id,
             segments=data.parts,
             encoding=text.segments(data.body).encoding,
-            suppressed=known is not None and known.opted_out,
+            suppressed=isinstance(known, Recipient) and known.opted_out,
             phone_id=answer["phone_id"],
             earliest_at=answer["earliest_at"],
             waiting=msgspec.convert(answer["waiting"], shapes.Waiting | None),

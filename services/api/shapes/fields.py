@@ -40,6 +40,7 @@ KINDS = {
     "tsk": "a task",
     "cmp": "a campaign",
     "mem": "a member",
+    "prv": "a privacy request",
 }
 SENTENCES |= {f"^{p}_{ULID}$": f"must be the id of {kind}, {p}_…" for p, kind in KINDS.items()}
 

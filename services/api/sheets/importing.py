@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.api.routes.contacts import GENERATION, zone_names
+from services.api.routes.contacts import zone_names
 from services.api.sheets import people, read, write
 from services.api.sheets.cells import escape
 from services.api.sheets.columns import WORDS, BadHeader, Column, assign
@@ -180,16 +180,25 @@ class _Run:
         """The rows of each number with who is known under it."""
         job = self.job
         wrong: list[tuple[_Row, list[RowError]]] = []
-        named = {
-            ids.contact_id(job.api.identity_key, job.workspace_id, number, GENERATION): rows
+        roots = {
+            ids.contact_id(job.api.identity_key, job.workspace_id, number, 0): rows
             for number, rows in persons.items()
         }
         async with job.api.db.tenant(job.workspace_id) as db:
-            found = await db.fetch(job.api.sql.contacts_by_id, list(named))
+            renewed = {row["id"]: row for row in await db.fetch(job.api.sql.renewed, list(roots))}
+            whose = {
+                root: (renewed[root]["contact_id"], renewed[root]["generation"])
+                if root in renewed
+                else (root, 0)
+                for root in roots
+            }
+            wanted = [contact_id for contact_id, _ in whose.values()]
+            found = await db.fetch(job.api.sql.contacts_by_id, wanted)
         known = {row["id"]: row for row in found}
-        room = await self._room(len(named))
+        room = await self._room(len(roots))
         changes: list[_Change] = []
-        for contact_id, rows in named.items():
+        for root, rows in roots.items():
+            contact_id, generation = whose[root]
             row = known.get(contact_id)
             before = _known(row)
             person = rows[0].person
@@ -209,7 +218,7 @@ class _Run:
                     wrong += [(one, [_FULL]) for one in rows]
                     continue
                 after, new = replace(before, opted_out=True), False  # no plan stops an opt-out
-            changes.append(_Change(contact_id, person, before, after, row, rows, new))
+            changes.append(_Change(contact_id, generation, person, before, after, row, rows, new))
             await job.breathe()
         return changes, wrong
 
@@ -295,6 +304,7 @@ class _Change:
     """A contact before and after, with the rows that say so."""
 
     contact_id: str
+    generation: int
     person: Person
     before: Known
     after: Known
@@ -327,7 +337,7 @@ class _Change:
             saved = e.ContactSaved(
                 contact_id=self.contact_id,
                 number=self.person.number,
-                generation=GENERATION,
+                generation=self.generation,
                 tags=tuple(self.after.tags),
                 custom_fields=self.after.custom_fields,
                 source="import",

@@ -7,7 +7,7 @@ act.py appends moves it on.
 
 from __future__ import annotations
 
-from services.scheduler.project import campaign, contact, message, phone
+from services.scheduler.project import campaign, contact, message, phone, privacy
 from services.scheduler.project.tables import TABLES
 from shared import events as e
 from shared.projector import Projection
@@ -22,6 +22,7 @@ FILTERS = (
     "sms.unknown.>",
     "sms.cancelled.>",
     "contact.>",
+    "message.>",
     "reply.received.>",
     "phone.>",
     "workspace.>",
@@ -29,7 +30,13 @@ FILTERS = (
 )
 
 
-APPLY = {**message.APPLY, **contact.APPLY, **phone.APPLY, **campaign.APPLY}
+APPLY = {
+    **message.APPLY,
+    **contact.APPLY,
+    **phone.APPLY,
+    **campaign.APPLY,
+    **privacy.APPLY,
+}
 
 
 def apply(rows: Rows, seq: int, event: e.Event) -> None:

@@ -10,6 +10,8 @@ from services.scheduler.project.tables import CONTACT, WORKSPACE, Contact, Works
 from shared import events as e
 from shared.rows import Rows
 
+SUPPRESS = "UPDATE contact SET opted_out = true WHERE id = $1"
+
 
 def contact_of(rows: Rows, event: e.Event, contact_id: str) -> Contact:
     contact = rows.edit(CONTACT, contact_id)
@@ -18,23 +20,46 @@ def contact_of(rows: Rows, event: e.Event, contact_id: str) -> Contact:
     return contact
 
 
+def is_erased(rows: Rows, contact_id: str) -> bool:
+    """Whether the person is erased: what still comes under the id (it was on its way) is void."""
+    contact = rows.get(CONTACT, contact_id)
+    return contact is not None and contact.successor_id is not None
+
+
 def heard_of(rows: Rows, seq: int, event: e.Event, data: Any) -> None:
     """Whatever else happened to a contact: what guards compare with moves on."""
-    contact_of(rows, event, data.contact_id).seq = seq
+    if not is_erased(rows, data.contact_id):
+        contact_of(rows, event, data.contact_id).seq = seq
 
 
 def _saved(rows: Rows, seq: int, event: e.Event, data: e.ContactSaved) -> None:
-    contact = contact_of(rows, event, data.contact_id)
-    contact.timezone, contact.seq = data.timezone, seq
+    if not is_erased(rows, data.contact_id):
+        contact = contact_of(rows, event, data.contact_id)
+        contact.timezone, contact.seq = data.timezone, seq
 
 
 def _consent(rows: Rows, seq: int, event: e.Event, data: e.Consent) -> None:
     contact = contact_of(rows, event, data.contact_id)
-    contact.opted_out, contact.seq = isinstance(data, e.ContactOptedOut), seq
+    opted_out = isinstance(data, e.ContactOptedOut)
+    if contact.successor_id is None:
+        contact.opted_out, contact.seq = opted_out, seq
+    elif opted_out:  # a STOP on its way while its sender was erased
+        rows.then(SUPPRESS, contact.successor_id)
 
 
 def _replied(rows: Rows, seq: int, event: e.Event, data: e.ReplyReceived) -> None:
-    contact_of(rows, event, data.contact_id).phone_id = data.phone_id
+    if not is_erased(rows, data.contact_id):
+        contact_of(rows, event, data.contact_id).phone_id = data.phone_id
+
+
+def _erased(rows: Rows, seq: int, event: e.Event, data: e.ContactErased) -> None:
+    """What waits is refused from here on; message.forgotten, which names it, removes it."""
+    rows.put(
+        CONTACT,
+        Contact(data.contact_id, event.workspace_id, True, None, None, seq, data.successor_id),
+    )
+    successor = contact_of(rows, event, data.successor_id)
+    successor.opted_out = successor.opted_out or data.suppressed
 
 
 def _workspace(rows: Rows, seq: int, event: e.Event, data: e.WorkspaceState) -> None:
@@ -64,6 +89,7 @@ APPLY: Mapping[type[e.Data], Callable[[Rows, int, e.Event, Any], None]] = {
     e.ContactSaved: _saved,
     e.ContactOptedOut: _consent,
     e.ContactOptedIn: _consent,
+    e.ContactErased: _erased,
     e.ReplyReceived: _replied,
     e.WorkspaceCreated: _workspace,
     e.WorkspaceUpdated: _workspace,

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from services.scheduler import policy
-from services.scheduler.project.contact import contact_of, local_date
+from services.scheduler.project.contact import contact_of, is_erased, local_date
 from services.scheduler.project.tables import (
     CAMPAIGN,
     CONTACT,
@@ -27,6 +27,8 @@ UNSENT = ("cancelled", "transient", "throttled", "retry")  # outcomes of what su
 def _requested(rows: Rows, seq: int, event: e.Event, data: e.SendRequested) -> None:
     if rows.get(MESSAGE, data.message_id) is not None:
         return  # the same request again, after the log's own window for repeats
+    if is_erased(rows, data.contact_id):
+        return
     contact = rows.get(CONTACT, data.contact_id)
     last_phone = contact.phone_id if contact else None
     if data.campaign_id is not None:
@@ -143,7 +145,7 @@ def _final(
     if message is not None and message.state != "final":
         unheard = isinstance(data, e.SendExpired) and data.phone_id == message.dispatched_to
         if unheard and message.state == "dispatched":
-            _give_back(rows, message, submitted=False)
+            give_back(rows, message, submitted=False)
         message.state, message.body = "final", ""
 
 
@@ -166,7 +168,7 @@ def _progress(rows: Rows, seq: int, event: e.Event, data: e.SmsFact) -> None:
             message.accepted = True
         return
     if message.state == "dispatched":
-        _give_back(rows, message, submitted=True)
+        give_back(rows, message, submitted=True)
     if message.state in ("dispatched", "submitted"):
         rows.edit(MESSAGE, data.message_id)
         message.accepted = True
@@ -196,7 +198,7 @@ def _opened(rows: Rows, data: e.SmsFact, outcome: str) -> None:
         return  # what was submitted cannot be taken back
     if message.state in ("dispatched", "submitted"):
         if message.state == "dispatched":
-            _give_back(rows, message, submitted=False)
+            give_back(rows, message, submitted=False)
         rows.edit(MESSAGE, data.message_id)
         message.outcome = outcome
         message.state = "final" if _hopeless(message, outcome) else "open"
@@ -211,7 +213,7 @@ def _hopeless(message: Message, outcome: str) -> bool:
     return outcome == "permanent"
 
 
-def _give_back(rows: Rows, message: Message, *, submitted: bool) -> None:
+def give_back(rows: Rows, message: Message, *, submitted: bool) -> None:
     """A command left the phone's hands: its window has room again.
 
     A dispatch the phone never submitted gives its place under the cap back (design: Daily cap).

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
-from shared.rows import Table
+from shared import events as e
+from shared.rows import Key, Table
 
 
 class Workspace(Struct):
@@ -43,12 +45,15 @@ class Phone(Struct):
 
 
 class Contact(Struct):
+    """``successor_id`` is set of an erased person: nothing brings them back."""
+
     id: str
     workspace_id: str
     opted_out: bool
     timezone: str | None
     phone_id: str | None
     seq: int
+    successor_id: str | None = None
 
 
 class Message(Struct):
@@ -109,12 +114,54 @@ class Skip(Struct):
     workspace_id: str
 
 
+class Standing(Struct):
+    """How a phone, or a contact's acquaintance with one, stood when messages were forgotten."""
+
+    id: str
+    workspace_id: str
+    forgotten: str
+    day: str
+    sent_today: int
+    recent: list[list[float]]
+    last_dispatch_at: datetime | None
+    last_command_id: str | None
+    contact_phone: str | None
+
+
+def _phones(event: e.Event) -> Iterable[Key]:
+    match event.data:
+        case e.MessageForgotten() as data:
+            return [(phone_id,) for phone_id in data.phones]
+        case e.MessageRestated() as data:
+            return [(use.phone_id,) for use in data.phones]
+        case _:
+            return ()
+
+
+def _standings(event: e.Event) -> Iterable[Key]:
+    data = event.data
+    if isinstance(data, e.MessageRestated):
+        return [(data.contact_id,), *((use.phone_id,) for use in data.phones)]
+    return ()
+
+
+def _successors(event: e.Event) -> Iterable[Key]:
+    data = event.data
+    return [(data.successor_id,)] if isinstance(data, e.ContactErased) else ()
+
+
+def _messages(event: e.Event) -> Iterable[Key]:
+    data = event.data
+    return [(id,) for id, _ in data.messages] if isinstance(data, e.MessageForgotten) else ()
+
+
 WORKSPACE = Table("workspace", Workspace, by=("workspace_id",))
-PHONE = Table("phone", Phone, by=("phone_id",))
-CONTACT = Table("contact", Contact, by=("contact_id",))
-MESSAGE = Table("message", Message, by=("message_id",))
+PHONE = Table("phone", Phone, by=("phone_id",), keys=_phones)
+CONTACT = Table("contact", Contact, by=("contact_id",), keys=_successors)
+MESSAGE = Table("message", Message, by=("message_id",), keys=_messages)
+STANDING = Table("standing", Standing, keys=_standings)
 CAMPAIGN = Table("campaign", Campaign, by=("campaign_id",))
 AUDIENCE = Table("audience", Audience, ("audience_id", "part"), insert_only=True)
 SKIP = Table("skip", Skip, ("campaign_id", "contact_id"), insert_only=True)
 
-TABLES = (WORKSPACE, PHONE, CONTACT, MESSAGE, CAMPAIGN, AUDIENCE, SKIP)
+TABLES = (WORKSPACE, PHONE, CONTACT, MESSAGE, STANDING, CAMPAIGN, AUDIENCE, SKIP)
