@@ -111,12 +111,19 @@ async def _member(stack: Stack) -> str:
     return (await made(stack, "/v1/members", body))["id"]
 
 
+async def _privacy_request(stack: Stack) -> str:
+    await stack.send("+14155550177", "Hello")
+    body = {"type": "erasure", "subject": {"phone": "+14155550177"}}
+    return (await made(stack, "/v1/privacy/requests", body, 202))["id"]
+
+
 MAKERS: Mapping[str, Maker] = {
     "msg": _message,
     "con": _contact,
     "cnv": _conversation,
     "phn": _phone,
     "key": _key,
+    "prv": _privacy_request,
     "mem": _member,
     "cmp": _campaign,
     "whk": _endpoint,
@@ -175,8 +182,11 @@ async def shown_to_their_own(stack: Stack, ids: Mapping[str, str]) -> None:
 
 
 async def events_of(stack: Stack, workspace: Workspace) -> list[Any]:
-    """What the log holds of a workspace, but for what its phone and endpoints do by themselves."""
-    quiet = ("phone.", "sms.", "send.dispatched", "send.held", "webhook.attempted")
+    """What the log holds of a workspace, but for what goes on in it by itself."""
+    quiet = (
+        "phone.", "sms.", "send.dispatched", "send.held", "webhook.attempted", "contact.erased",
+        "message.", "privacy.",
+    )  # fmt: skip
     return [
         event
         for _, event in await stack.whole_log()
