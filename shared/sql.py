@@ -36,7 +36,10 @@ CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 5
 # A prepared statement keeps the plan it was given while the tables were nearly empty, when a
 # sequential scan looks cheap. Ours go by an index wherever there is one.
-PLANNER = {"jit": "off", "enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
+PLANNER = {"jit": "off", "enable_seqscan": "off"}
+# The owner's statements find rows by their keys, so one plan is right for all values; planning takes
+# longer than running them. A tenant's lists have filters that come and go, and row-level security.
+OWNER = {"plan_cache_mode": "force_generic_plan"}
 MIGRATION_LOCK = 0x8E5  # one migration at a time in a database; any constant of ours will do
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
@@ -189,8 +192,8 @@ class Database:
                 server_settings={"role": role, "search_path": path} | PLANNER | extra,
             )
 
-        owner = await pool(f"eightms_{service}", OWNER_POOL_MAX, {})
-        projecting = await pool(f"eightms_{service}", 1, {"synchronous_commit": "off"})
+        owner = await pool(f"eightms_{service}", OWNER_POOL_MAX, OWNER)
+        projecting = await pool(f"eightms_{service}", 1, OWNER | {"synchronous_commit": "off"})
         tenant = await pool(f"eightms_{service}_tenant", TENANT_POOL_MAX, {})
         return cls(service, owner, projecting, tenant)
 

@@ -7,6 +7,5 @@ SELECT * FROM recipients($1, $2::text[]);
 SELECT id, paired, simulated FROM phone WHERE id = ANY($1::text[]);
 
 -- name: messages_by_id
--- Messages, whatever their state, each by its key (see the function recipients). $1 ids.
-SELECT found.* FROM unnest($1::text[]) AS wanted (id)
- CROSS JOIN LATERAL (SELECT * FROM message m WHERE m.id = wanted.id LIMIT 1) AS found;
+-- Messages, whatever their state. $1 ids.
+SELECT * FROM messages_by_id($1::text[]);

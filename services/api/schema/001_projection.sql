@@ -88,11 +88,11 @@ CREATE INDEX contact_number ON contact (workspace_id, number COLLATE "C");
 -- security applies within, as to everything a tenant reads) and reads them.
 CREATE FUNCTION recipients(workspace text, ids text[])
     RETURNS TABLE (id text, number text, kind text, opted_out boolean, timezone text)
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     PERFORM set_config('app.workspace_id', workspace, true);
-    -- One by one, so that each is found by its key: for = ANY and the policy's workspace together,
-    -- a plan made while the table was small goes through every contact of the workspace.
+    -- Planned each time and one by one, so that each is found by its key: a plan made while the
+    -- table was small goes, by the policy's workspace, through every contact of it.
     RETURN QUERY SELECT found.* FROM unnest(ids) AS wanted (id) CROSS JOIN LATERAL (
                      SELECT c.id, c.number, c.kind, c.opted_out, c.timezone
                        FROM contact c WHERE c.id = wanted.id LIMIT 1) AS found;
@@ -175,6 +175,14 @@ CREATE INDEX message_of_phone ON message (phone_id, created_at DESC, id DESC)
     WHERE phone_id IS NOT NULL;
 CREATE INDEX message_listed_as ON message (workspace_id, listed_as, created_at DESC, id DESC)
     WHERE listed_as IS NOT NULL;
+
+-- Messages by their ids, each by its key: planned each time, as recipients.
+CREATE FUNCTION messages_by_id(ids text[]) RETURNS SETOF message
+    LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    RETURN QUERY SELECT found.* FROM unnest(ids) AS wanted (id)
+                  CROSS JOIN LATERAL (SELECT * FROM message m WHERE m.id = wanted.id LIMIT 1) AS found;
+END $$;
 
 -- Every fact about a message, in the order of the log.
 CREATE TABLE timeline (
