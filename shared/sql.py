@@ -37,8 +37,8 @@ POOL_TIMEOUT_S = 5
 # A prepared statement keeps the plan it was given while the tables were nearly empty, when a
 # sequential scan looks cheap. Ours go by an index wherever there is one.
 PLANNER = {"jit": "off", "enable_seqscan": "off"}
-# The owner's statements find rows by their keys: one plan is right for all values, and planning takes
-# longer than running them. A tenant's lists have filters that come and go, and row-level security.
+# The owner's statements find rows by their keys: one plan is right for all values, and planning
+# takes longer than running them. A tenant's lists have filters that come and go.
 OWNER = {"plan_cache_mode": "force_generic_plan"}
 MIGRATION_LOCK = 0x8E5  # one migration at a time in a database; any constant of ours will do
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
