@@ -26,10 +26,10 @@ run: $(RUNTIME) ## everything on this machine: PostgreSQL, NATS, six services, t
 venv: $(DEVELOPMENT) ## .venv with everything that tests and checks need
 
 test: $(DEVELOPMENT) browser ## every test, with real servers
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 test-fast: $(DEVELOPMENT) ## tests/unit and tests/shape, in under a minute
-	$(PY) -m pytest $(wildcard tests/unit tests/shape)
+	$(PY) -m pytest -n 2 $(wildcard tests/unit tests/shape)
 
 check: $(DEVELOPMENT) ## format, lint, types, import rules, shape
 	$(VENV)/bin/ruff format --check .
