@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import structlog
@@ -71,9 +72,15 @@ class Run:
         """How many people's turns have not come."""
         return len(self.unseen) + len(self.shelf) + len(self.flying)
 
-    def queues(self) -> list[str]:
-        """Where its texts stand; those on their way to the log stand in anybody's line."""
-        waiting = [row["queue"] for row in self.texts.values() if row["state"] == "waiting"]
+    def queues(self, now: datetime) -> list[str]:
+        """Where its texts stand that are due: whoever went to sleep meanwhile is in nobody's way.
+
+        Those on their way to the log stand where they will be."""
+        waiting = [
+            row["queue"]
+            for row in self.texts.values()
+            if row["state"] == "waiting" and row["wake_at"] <= now
+        ]
         fed = [
             person.phone_id or self.workspace_id
             for key, (person, _) in self.flying.items()
@@ -123,7 +130,7 @@ class Feeder:
             run = self._runs.get(row.campaign_id) if row.campaign_id else None
             if run is not None:
                 run.dirty = True
-                _note(run, row.id, row.contact_id, row.state, row.queue, row.outcome)
+                _note(run, row)
         for row in saved.get("workspace", {}).values():
             self._wanted |= {run.campaign.id for run in self._of(row.id)}  # other quiet hours
         for row in saved.get("phone", {}).values():
@@ -203,10 +210,7 @@ class Feeder:
         heard, run.heard = run.heard or set(), None
         for text in texts:
             if text["id"] not in heard:  # else we know better
-                _note(
-                    run, text["id"], text["contact_id"], text["state"], text["queue"],
-                    text["outcome"],
-                )  # fmt: skip
+                _note(run, SimpleNamespace(**text))
 
     async def _tend(self, run: Run, now: datetime) -> None:
         match run.campaign.state:
@@ -247,7 +251,7 @@ class Feeder:
         sharing = sum(1 for other in self._of(run.workspace_id) if _feeds(other))
         shared = max(1, min(SHARED_MAX, PER_PHONE * len(phones)) // max(1, sharing))
         lines = run.shelf.lines(phones)
-        rooms = shelf.rooms(run.queues(), lines, run.workspace_id, shared, OWN_MAX)
+        rooms = shelf.rooms(run.queues(now), lines, run.workspace_id, shared, OWN_MAX)
         people: list[Person] = []
         for line, room in rooms.items():
             people += run.shelf.take(line, phones, room, now)
@@ -388,13 +392,16 @@ def _feeds(run: Run) -> bool:
     return run.campaign.state == "running" and bool(run.unseen or len(run.shelf))
 
 
-def _note(
-    run: Run, message_id: str, contact_id: str, state: str, queue: str, outcome: str | None
-) -> None:
+def _note(run: Run, row: Any) -> None:
     """A text of the campaign as its row says. Quarantined counts as over: only a person knows."""
     if run.heard is not None:
-        run.heard.add(message_id)
-    if state == "final" or (state == "open" and outcome == "quarantined"):
-        run.texts.pop(message_id, None)
+        run.heard.add(row.id)
+    if row.state == "final" or (row.state == "open" and row.outcome == "quarantined"):
+        run.texts.pop(row.id, None)
     else:
-        run.texts[message_id] = {"contact_id": contact_id, "state": state, "queue": queue}
+        run.texts[row.id] = {
+            "contact_id": row.contact_id,
+            "state": row.state,
+            "queue": row.queue,
+            "wake_at": row.wake_at,
+        }

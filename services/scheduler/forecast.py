@@ -15,15 +15,15 @@ import dataclasses
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from services.scheduler import decide, policy, shelf
 from services.scheduler.desk import campaign_of
 from services.scheduler.hours import Opening
-from services.scheduler.shelf import FAR
 
+FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
 HORIZON: Final = timedelta(days=366)
 """Further ahead nothing is said: something is wrong with caps, windows or the audience."""
 SLICE: Final = 250
@@ -259,7 +259,7 @@ def _first(groups: list[Group], at: datetime) -> tuple[Group | None, datetime]:
     groups[:] = [group for group in groups if group.count]
     open_ = [group for group in groups if group.opening.at(at)]
     until = min((group.opening.until or FAR for group in groups), default=FAR)
-    return min(open_, key=lambda g: g.opening.until or FAR, default=None), until
+    return min(open_, key=lambda g: g.opening.urgency, default=None), until
 
 
 def _fresh(phone: decide.Handset) -> decide.Handset:

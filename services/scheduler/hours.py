@@ -66,7 +66,9 @@ class Opening:
     ``key`` spreads what opens over the minutes after (policy.release_spread_s).
     """
 
-    __slots__ = ("_key", "_open", "_quiet", "_since", "_until", "_window", "never", "zones")
+    __slots__ = (
+        "_again", "_key", "_open", "_quiet", "_since", "_until", "_window", "never", "zones",
+    )  # fmt: skip
 
     def __init__(
         self, zones: tuple[ZoneInfo, ...], quiet: Quiet, window: SendWindow | None, key: str
@@ -77,6 +79,13 @@ class Opening:
         self._open = False
         self._since: datetime | None = None
         self._until: datetime | None = None
+        self._again: datetime | None = None
+
+    @property
+    def urgency(self) -> tuple[float, float]:
+        """Of what is open: who goes first. What closes first; of those, what opens again last."""
+        closes_s = self._until.timestamp() if self._until is not None else float("inf")
+        return closes_s, -self._again.timestamp() if self._again is not None else 0.0
 
     def at(self, now: datetime) -> bool:
         """Whether it is open; ``until`` says until when that holds."""
@@ -95,6 +104,10 @@ class Opening:
         if closed is None:
             self._open = True
             self._until = open_until(now, self.zones, self._quiet, self._window)
+            self._again = None
+            if self._until is not None:
+                shut = closed_until(self._until, self.zones, self._quiet, self._window)
+                self._again = self._until if shut is None else shut[1]
             return
         self._open, self.never = False, not closed[2]
         self._until = policy.release_at(closed[1], self._key, self._blocked)

@@ -128,7 +128,7 @@ SELECT count(*) FROM skip WHERE campaign_id = $1;
 
 -- name: campaign_texts
 -- A campaign's texts of which it is not known what became of them. $1 campaign.
-SELECT id, contact_id, state, queue, outcome, cancel FROM message
+SELECT id, contact_id, state, queue, wake_at, outcome FROM message
  WHERE campaign_id = $1 AND state <> 'final';
 
 -- name: known_phones

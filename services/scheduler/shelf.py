@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,6 @@ from shared import ids, numbers
 TTL: Final = timedelta(days=14)
 """Life of a campaign's text. It is written when it could go, so it only ends up waiting when its
 campaign is paused or every phone is away; that should cost nobody their text too soon."""
-FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class Shelf:
             open_ = [g for g in groups if g.opening.at(now)]
             if not open_:
                 break
-            group = min(open_, key=lambda g: g.opening.until or FAR)
+            group = min(open_, key=lambda g: g.opening.urgency)
             while group.people and len(taken) < most:
                 taken.append(group.people.popleft())
         self._count -= len(taken)

@@ -13,6 +13,7 @@ import uvloop
 from tests.bench import (
     accept,
     account,
+    forecast,
     idle,
     latency,
     machine,
@@ -27,7 +28,7 @@ from tests.bench.readings import Finding
 from tests.bench.stack import Stack
 
 PHONES = 200
-ON_THE_STACK = ("raw", "latency", "single", "bulk", "throughput", "rebuild")
+ON_THE_STACK = ("raw", "latency", "single", "bulk", "throughput", "forecast", "rebuild")
 ALONE = ("streams", "idle")
 
 
@@ -87,6 +88,9 @@ async def _on_the_stack(wanted: list[str], directory: Path, *, quick: bool) -> l
                     findings.append(_told(found))
         if {"single", "bulk"} & set(wanted):
             findings += await _accepting(wanted, stack, directory, seconds)
+        if "forecast" in wanted:
+            recipients = forecast.RECIPIENTS // 10 if quick else forecast.RECIPIENTS
+            findings.append(_told(await forecast.measure(stack, recipients)))
         if "rebuild" in wanted:
             findings.append(_told(await rebuild.measure(stack)))
     return findings

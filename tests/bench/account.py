@@ -5,6 +5,7 @@ it must. What a person would have to acknowledge is acknowledged in the events.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -57,6 +58,11 @@ async def open_account(log: Log) -> Account:
         )
     )
     return Account(workspace_id, key.text)
+
+
+async def append(log: Log, account: Account, facts: Sequence[e.Data]) -> None:
+    """Put facts of the account into the log."""
+    await log.append_many([_event(account.workspace_id, fact) for fact in facts])
 
 
 async def pairing_links(bus: Bus, account: Account, count: int) -> list[str]:

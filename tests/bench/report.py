@@ -13,6 +13,7 @@ TITLES = {
     "single": "Accepting single sends",
     "bulk": "Accepting sends in bulk",
     "throughput": "End to end, POST to sms.submitted",
+    "forecast": "A campaign's forecast",
     "rebuild": "Rebuilding a projection",
     "streams": "Phones on one gateway process",
     "idle": "The whole stack, idle",

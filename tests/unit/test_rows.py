@@ -257,3 +257,20 @@ async def test_what_is_written_is_json_that_postgresql_takes(body: str) -> None:
     rows.put(NOTE, Note("msg_1", body))
     await rows.save(db)
     assert db.saved[0][0]["body"] == body.replace("\x00", "\ufffd")
+
+
+class Tally(Struct):
+    id: str
+    count: int
+
+
+TALLY = Table("tally", Tally, adds=("count",))
+
+
+def test_counts_of_one_row_are_added_up_and_saved_as_an_addition() -> None:
+    rows = Rows((TALLY,))
+    rows.add(TALLY, Tally("a", 2))
+    rows.add(TALLY, Tally("a", -1))
+    rows.add(TALLY, Tally("b", 5))
+    assert {row.id: row.count for row in rows.all(TALLY)} == {"a": 1, "b": 5}
+    assert "SET count = tally.count + excluded.count" in TALLY.save_sql()

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from services.scheduler import hours, policy
 from services.scheduler.decide.model import (
@@ -36,8 +37,7 @@ def message_outcome(
 ) -> Hold | Reject | Expire | None:
     """What the text must wait for, or why it never goes; None: nothing about it is in the way.
 
-    While its campaign is paused it stands in a queue of the campaign's own, in nobody's way.
-    """
+    While its campaign is paused it stands in a queue of the campaign's own, in nobody's way."""
     if text.expires_at <= now:
         return Expire(text, text.reason)
     if text.source == "confirmation":  # ignores suppression, quiet hours and gap; nothing else does
@@ -176,6 +176,7 @@ class Pool:
     def __init__(self, desk: Desk, now: datetime) -> None:
         self._desk, self._now = desk, now
         self._heap: list[tuple[float, str]] | None = None
+        self.waits: dict[tuple[Any, ...], tuple[str, datetime | None] | None] = {}
 
     def take(self, text: Text) -> str | None:
         """The phone for ``text``, or None. It is at hand again for the next text if it may be."""
@@ -240,35 +241,35 @@ def _through(
     return None
 
 
-def usable(phone: Handset, text: Text) -> bool:
-    """Whether the phone could ever carry the text."""
-    return phone.state != "unpaired" and (phone.simulated or not text.test)
-
-
 def may_carry(desk: Desk, phone: Handset, text: Text) -> bool:
-    """Whether ``phone`` may be chosen for ``text``, which names none.
-
-    A simulated phone stands in only while a workspace has no real one: nobody is reached by it.
-    """
-    if not usable(phone, text) or not _among(desk.campaign(text), phone.id):
+    """Whether ``phone`` may be chosen for ``text``, which names none. A simulated phone stands in
+    only while a workspace has no real one: nobody is reached by it."""
+    if phone.state == "unpaired" or not _among(desk.campaign(text), phone.id):
         return False
-    return text.test or not phone.simulated or not desk.has_real_phone()
+    return phone.simulated if text.test else not (phone.simulated and desk.has_real_phone())
 
 
 def _through_any(desk: Desk, text: Text, pool: Pool, now: datetime) -> Go | Hold | None:
     """The online phone that has rested longest, else why there is none."""
-    phone_id = pool.take(text)
-    if phone_id is not None:
-        return Go(text, phone_id)
+    kind = (text.source == "confirmation", text.parts, text.test, text.campaign_id)
+    if kind not in pool.waits:  # else there was none for its like, and none comes free meanwhile
+        phone_id = pool.take(text)
+        if phone_id is not None:
+            return Go(text, phone_id)
+        pool.waits[kind] = _wait_for_any(desk, text, now)
+    wait = pool.waits[kind]
+    if wait is None or wait == (text.reason, text.until):
+        return None
+    return Hold(text, *wait, None if wait[1] else desk.account.id)
+
+
+def _wait_for_any(desk: Desk, text: Text, now: datetime) -> tuple[str, datetime | None] | None:
     phones = [p for p in desk.phones.values() if may_carry(desk, p, text)]
     online = [p for p in phones if p.state == "online"]
     if not online:
-        reason = "phone_offline" if phones else "no_phone"
-        return None if text.reason == reason else Hold(text, reason, None, desk.account.id)
+        return "phone_offline" if phones else "no_phone", None
     slot = earliest(online, text, desk, now)
-    if slot is not None and slot[0] == "daily_cap" and (text.reason, text.until) != slot:
-        return Hold(text, *slot)
-    return None
+    return slot if slot is not None and slot[0] == "daily_cap" else None
 
 
 def _rested(phone: Handset) -> float:
