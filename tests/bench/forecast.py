@@ -43,7 +43,8 @@ async def measure(stack: Stack, recipients: int = RECIPIENTS) -> Finding:
             found = await _forecast(http, campaign_id)
             took_s.append(time.perf_counter() - begin)
         asking.cancel()
-        waits_s = sorted((await asyncio.gather(asking, return_exceptions=True))[0] or [0.0])
+        (asked,) = await asyncio.gather(asking, return_exceptions=True)
+        waits_s = sorted(asked) if isinstance(asked, list) and asked else [0.0]
     finding.add(
         f"forecast of {recipients:,} recipients over {PHONES} phones, slowest of {RUNS}",
         f"{max(took_s):.2f} s",
