@@ -31,4 +31,4 @@ async def link(
         wanted = rules.Wanted(address, home, {})
         sql = queries("services.api")
         token, _ = await save(db, sql, ring.identity_key, wanted, datetime.now(UTC))
-    return letters.link(f"{base}{PATH}", token, home)
+    return letters.link(f"{base}{PATH}", token)

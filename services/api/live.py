@@ -313,14 +313,18 @@ class Live:
                         await self._still_may(stream)
 
     async def _still_may(self, stream: Stream) -> None:
+        if stream.identify is None:
+            return
         try:
-            if stream.identify is not None:
-                await stream.identify(self._api.clock.now())
-        except Problem as problem:
-            if problem.status == 401:
-                stream.close("signed_out")
+            caller = await stream.identify(self._api.clock.now())
+        except Problem as problem:  # also of a person who is not in the workspace any more
+            may = problem.status not in (401, 403, 404)
         except (EightMsError, *UNREACHABLE):
             return  # the next time
+        else:  # without a header a person is in another of their workspaces now
+            may = caller.workspace_id == stream.workspace_id and caller.may("events:read")
+        if not may:
+            stream.close("signed_out")
 
 
 def _joined(framed: Sequence[tuple[str, bytes]], types: frozenset[str] | None) -> bytes:

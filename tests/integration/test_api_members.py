@@ -14,7 +14,7 @@ import pytest_asyncio
 from services.api.decide import sign_in as rules
 from shared import events as e
 from shared import ids
-from tests.api import ApiWorld
+from tests.api import PATIENCE_S, ApiWorld
 from tests.conftest import new_nats
 from tests.people import SETTINGS, People, Tokens, link_in, token_in, tokens
 
@@ -321,6 +321,29 @@ async def test_who_is_removed_is_out_at_once_and_begins_anew_by_signing_in(
     anew = await me(world, again)
     assert anew["workspace_id"] != home
     assert anew["role"] == "owner"
+
+
+async def test_who_is_removed_hears_no_more_of_the_workspace(
+    world: ApiWorld, people: People
+) -> None:
+    owner, guest = await people.sign_in(address()), await people.sign_in(address())
+    await me(world, guest)  # has a workspace of their own
+    home = (await me(world, owner))["workspace_id"]
+    world.clock.ahead = rules.MAIL_GAP + timedelta(seconds=1)
+    member = await join(people, owner, guest.user["email"])
+    listed = await world.get("/v1/members", key=owner.access_token)
+    member_id = next(one["id"] for one in listed.body["data"] if one["role"] == "member")
+    url = f"{world.instances[0].url}/v1/events/stream"
+    headers = {"Authorization": f"Bearer {member.access_token}", **in_workspace(home)}
+    async with world.http.get(url, headers=headers) as stream:
+        assert stream.status == 200
+        removed = await world.delete(f"/v1/members/{member_id}", key=owner.access_token)
+        assert removed.status == 204
+        async with asyncio.timeout(PATIENCE_S):
+            told = (await stream.content.read()).decode()
+    assert "signed_out" in told
+    again = await world.get("/v1/me", key=member.access_token, headers=in_workspace(home))
+    assert (again.status, again.code) == (404, "not_found")
 
 
 async def test_another_workspaces_members_are_not_found(world: ApiWorld, people: People) -> None:

@@ -96,7 +96,7 @@ async def _mail(call: Call, email: str) -> None:
     wanted = rules.Wanted(email, sign_in.home, {}, lives=rules.INVITATION_LIVES)
 
     def write(token: str, _: str) -> Any:
-        url = letters.link(sign_in.issuer, token, sign_in.home, "invite")
+        url = letters.link(sign_in.issuer, token, "invite")
         return letters.invitation(email, url, name, signs_in=True)
 
     try:

@@ -128,7 +128,7 @@ class SignInRoutes:
         wanted = rules.Wanted(address, redirect_to, metadata, challenge)
 
         def write(token: str, code: str) -> Any:
-            url = letters.link(self._sign_in.issuer, token, redirect_to)
+            url = letters.link(self._sign_in.issuer, token)
             return letters.sign_in(address, url, code)
 
         await self._here.one_time.mail(wanted, write, self._clock.now())

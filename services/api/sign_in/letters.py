@@ -14,10 +14,10 @@ BUTTON = (
 )
 
 
-def link(issuer: str, token: str, redirect_to: str, kind: str = "magiclink") -> str:
-    """Where a mail leads: to a page with a button, so that opening it uses nothing up."""
-    query = urlencode({"token": token, "type": kind, "redirect_to": redirect_to})
-    return f"{issuer}/verify?{query}"
+def link(issuer: str, token: str, kind: str = "magiclink") -> str:
+    """Where a mail leads: to a page with a button, so that opening it uses nothing up. Where the
+    click leads from there is kept with the token."""
+    return f"{issuer}/verify?{urlencode({'token': token, 'type': kind})}"
 
 
 def sign_in(to: str, url: str, code: str) -> Mail:
