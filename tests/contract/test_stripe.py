@@ -580,6 +580,21 @@ async def test_phones_are_invited_up_to_the_limit_and_simulated_ones_do_not_coun
     assert world.asked[-1][2]["phones_max"] == 3
 
 
+async def test_people_are_invited_up_to_the_limit_and_again_without_end(shop: Shop) -> None:
+    account = await shop.workspace()
+    invitation = {"email": "ada@example.com", "role": "member"}
+    assert (await account.post("/v1/members", invitation)).status == 201
+    refused = await account.post("/v1/members", {**invitation, "email": "grace@example.com"})
+    assert (refused.status, refused.code, refused.body["resource"]) == (
+        402, "plan_limit_reached", "seats",
+    )  # fmt: skip
+    assert (await account.post("/v1/members", invitation)).status == 200
+    assert (await account.billing())["usage"]["seats"] == 1
+    await account.buy("starter")
+    second = await account.post("/v1/members", {**invitation, "email": "grace@example.com"})
+    assert second.status == 201
+
+
 async def fill(account: Account, count: int) -> None:
     """So many saved contacts."""
     world = account.shop.world
