@@ -211,7 +211,7 @@ OPERATIONS = (
         response=shapes.NewSecret,
         request=shapes.RotateRequest,
         body_required=False,
-        problems=("conflict",),
+        problems=("conflict", "limit_reached"),
         summary="Replace a webhook endpoint's secret",
         description="For a time of grace deliveries carry signatures of both secrets.",
     ),
