@@ -259,7 +259,7 @@ async def test_guessed_and_truncated_keys_are_refused_before_the_database() -> N
         ("Basic a.b.c", None),
         ("Bearer a.b", None),
         ("Bearer a.b.c.d.e", None),
-        (f"Bearer {auth.new_api_key('live').text}", None),
+        pytest.param(f"Bearer {auth.new_api_key('live').text}", None, id="an API key"),
     ],
 )
 def test_what_looks_like_a_token_is_taken_for_one(header: str | None, token: str | None) -> None:
