@@ -142,7 +142,7 @@ class Eraser:
     async def _erase(self, row: Any) -> None:
         request_id = row["id"]
         since = self._seen.setdefault(request_id, time.monotonic())
-        await self._scrub_answers(row)
+        await self._scrub(row)
         while True:
             found = await self._gather(row)
             if found.seqs:
@@ -153,7 +153,7 @@ class Eraser:
             if left_s <= 0:
                 break
             await asyncio.sleep(left_s)  # what was on its way when it took effect is here then
-        await self._scrub_answers(row)
+        await self._scrub(row)
         await self._fulfil(row)
         self._seen.pop(request_id, None)
 
@@ -248,11 +248,13 @@ class Eraser:
                 api.sql.deleted_from_log, row["id"], deleted, api.clock.now()
             )
 
-    async def _scrub_answers(self, row: Any) -> None:
-        """Answers kept for repeated requests that name the contact."""
-        contact_id = row["contact_id"]
+    async def _scrub(self, row: Any) -> None:
+        """What the vault holds: answers kept for repeated requests, and files that tasks made."""
+        api, contact_id = self._api, row["contact_id"]
         names = (contact_id.encode(), ids.conversation_id(contact_id).encode())
-        await self._api.idempotency.forget(row["workspace_id"], names)
+        await api.idempotency.forget(row["workspace_id"], names)
+        await api.db.owner.execute(api.sql.drop_results, row["workspace_id"])
+        await api.db.owner.execute(api.sql.begin_again, row["workspace_id"])
 
     async def _fulfil(self, row: Any) -> None:
         api = self._api

@@ -157,8 +157,11 @@ def _forgotten(rows: Rows, data: events.MessageForgotten) -> None:
         if text is not None and not (text.open and text.moved):
             rows.remove(INCOMING, message_id)
     contact = rows.edit(CONTACT, data.contact_id)
-    if contact is not None:  # the texts that said so are gone
-        contact.confirmed_at = contact.helped_at = None
+    if contact is None:
+        return
+    contact.confirmed_at = contact.helped_at = None  # the texts that were answered are gone
+    if not contact.opted_out and contact.successor_id is None:
+        rows.remove(CONTACT, data.contact_id)  # which a rebuild may never have made
 
 
 def _received(rows: Rows, seq: int, event: Event, data: events.SmsReceived) -> None:

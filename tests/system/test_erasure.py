@@ -165,3 +165,51 @@ async def test_an_erased_person_is_nowhere_and_the_rows_can_be_made_again(stack:
     )
     assert replies[0].data.contact_id == fresh["contact_id"]
     await stack.verify()
+
+
+async def test_a_stop_outlives_its_sender_and_a_killed_eraser_goes_on(stack: Stack) -> None:
+    await stack.new_workspace()
+    (phone,) = await stack.pair(1)
+    await talk(stack, phone, NUMBER)
+    await talk(stack, phone, OTHER, "a word to others", "a word of others")
+    await stack.receive(phone, NUMBER, "STOP")
+    await stack.until("the STOP is heard", lambda: stack.count["contact.opted_out"] == 1)
+
+    async def opted_out() -> dict[str, Any] | None:
+        listed = (await stack.api("GET", "/v1/contacts?opted_out=true")).body["data"]
+        return listed[0] if listed else None
+
+    contact = await stack.until("the contact is opted out", opted_out)
+    asked = {"type": "erasure", "subject": {"phone": NUMBER}}
+    answer = await stack.api("POST", "/v1/privacy/requests", asked, idempotency_key="erase")
+    assert (answer.status, answer.body["contact_id"]) == (202, contact["id"]), answer.body
+    await stack.receive(phone, NUMBER, f"{REPLIED} at the same moment")
+    for _ in range(4):  # wherever it was
+        stack.kill("api.1")
+        await stack.until("it came back", lambda: stack.programs["api.1"].alive)
+        await stack.all_ready()
+    report = await erased(stack, answer.body["id"])
+    assert report["counts"]["log"]["events"] > 0
+
+    again = await stack.api("POST", "/v1/sms/send", {"to": NUMBER, "body": "please?"})
+    assert (again.status, again.body["code"]) == (422, "recipient_opted_out")
+    await stack.until(
+        "the reply of that moment is somebody's",
+        lambda: [e for e in stack.events("reply.received") if "moment" in e.data.body],
+    )
+    known = await stack.log.history([f"*.*.*.{contact['id']}"])
+    assert {r.subject.rsplit(".", 2)[0] for r in known} <= {
+        "contact.erased", "message.forgotten", "message.restated",
+    }  # fmt: skip
+    assert await rows_with(stack, SAID) == []
+    assert files_with(stack.directory / "nats", SAID) == []
+    repeated = await stack.api("POST", "/v1/privacy/requests", asked, idempotency_key="erase")
+    assert repeated.body["id"] == answer.body["id"]
+
+    conversation = (await stack.api("GET", "/v1/conversations")).body["data"][-1]
+    gone = await stack.api("DELETE", f"/v1/conversations/{conversation['id']}")
+    assert gone.status == 202, gone.body
+    await erased(stack, gone.body["id"])
+    assert (await stack.api("GET", f"/v1/conversations/{conversation['id']}")).status == 404
+    assert (await stack.api("GET", f"/v1/contacts/con_{conversation['id'][4:]}")).status == 200
+    await stack.verify()

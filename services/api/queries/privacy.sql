@@ -50,6 +50,29 @@ UPDATE vault_erasure SET deleted = deleted + $2, updated_at = $3 WHERE request_i
 -- How far one is. $1 request.
 SELECT found, deleted, counts FROM vault_erasure WHERE request_id = $1;
 
+-- name: drop_results
+-- Files that ended tasks of a workspace made hold people as they were. $1 workspace.
+WITH done AS (
+    UPDATE vault_task t SET result_id = NULL
+      FROM vault_task was
+     WHERE t.id = was.id AND t.workspace_id = $1 AND t.finished_at IS NOT NULL
+       AND was.result_id IS NOT NULL
+    RETURNING was.result_id)
+DELETE FROM vault_file f USING done WHERE f.id = done.result_id;
+
+-- name: begin_again
+-- Tasks under way that write down people as they find them, and read no upload: from the start,
+-- so that nobody is in their file who was erased meanwhile. $1 workspace.
+WITH begun AS (
+    UPDATE vault_task t
+       SET token = NULL, status = 'queued', state = NULL, done = 0, result_id = NULL,
+           result_chunks = 0
+      FROM vault_task was
+     WHERE t.id = was.id AND t.workspace_id = $1 AND t.finished_at IS NULL
+       AND t.upload_id IS NULL AND was.result_id IS NOT NULL
+    RETURNING was.result_id)
+DELETE FROM vault_file f USING begun WHERE f.id = begun.result_id;
+
 -- name: kept_answers
 -- Answers kept for repeated requests, page by page. $1 workspace, $2, $3 position, $4 how many.
 SELECT operation, key, answer FROM vault_idempotency

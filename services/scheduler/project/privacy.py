@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.scheduler.project.contact import contact_of
 from services.scheduler.project.message import RECENT_MAX, RECENT_S, give_back
 from services.scheduler.project.tables import (
     CONTACT,
@@ -34,8 +35,8 @@ def _forgotten(rows: Rows, seq: int, event: e.Event, data: e.MessageForgotten) -
         rows.remove(MESSAGE, message_id)
     if not data.last:
         return
-    contact = rows.get(CONTACT, data.contact_id)
-    if contact is not None and contact.successor_id is None:
+    contact = contact_of(rows, event, data.contact_id)  # a rebuild may never have heard of it
+    if contact.successor_id is None:
         _note(rows, event, data.contact_id, None, contact.phone_id)
     for phone_id in data.phones:
         phone = rows.get(PHONE, phone_id)
