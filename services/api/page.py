@@ -17,6 +17,7 @@ from services.api.operation import Call, Reply
 
 T = TypeVar("T")
 SIEVED_MAX = 5_000  # rows a page looks at, some 10 ms
+BODIES_MAX = 2_000  # the same where each one's text is read
 
 
 class Page(Struct, Generic[T], kw_only=True):
@@ -57,16 +58,18 @@ async def sieved(
     end: tuple[str, tuple[Any, ...]],
     *,
     by: tuple[str, str] = ("created_at", "id"),
+    bodies: bool = False,
 ) -> Reply:
     """As ``page`` for filters no index serves; ``end`` says where the looking ended."""
+    most = BODIES_MAX if bodies else SIEVED_MAX
     cursors, position = begin(call)
     limit = call.query.limit
     async with call.api.db.tenant(call.workspace_id) as db:
         at = (position.at, position.id)
-        rows: list[Any] = await db.fetch(statement, *args, *at, limit + 1, SIEVED_MAX)
+        rows: list[Any] = await db.fetch(statement, *args, *at, limit + 1, most)
         ended: Any = None
         if len(rows) <= limit:
-            ended = await db.fetchrow(end[0], *end[1], *at, SIEVED_MAX - 1)
+            ended = await db.fetchrow(end[0], *end[1], *at, most - 1)
     shown = [show(row) for row in rows[:limit]]
     if ended is None:
         return finish(call, cursors, rows, shown, by=by)

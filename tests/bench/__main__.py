@@ -15,7 +15,9 @@ from tests.bench import (
     account,
     forecast,
     idle,
+    imports,
     latency,
+    lists,
     machine,
     raw,
     rebuild,
@@ -29,7 +31,7 @@ from tests.bench.stack import Stack
 
 PHONES = 200
 ON_THE_STACK = ("raw", "latency", "single", "bulk", "throughput", "forecast", "rebuild")
-ALONE = ("streams", "idle")
+ALONE = ("lists", "imports", "streams", "idle")
 
 
 def main() -> int:
@@ -62,6 +64,10 @@ async def _run(wanted: list[str], directory: Path, *, quick: bool) -> list[Findi
     findings: list[Finding] = []
     if any(name in wanted for name in ON_THE_STACK):
         findings += await _on_the_stack(wanted, directory / "stack", quick=quick)
+    if "lists" in wanted:
+        findings.append(_told(await lists.measure(directory / "lists", quick=quick)))
+    if "imports" in wanted:
+        findings.append(_told(await imports.measure(directory / "imports", quick=quick)))
     if "streams" in wanted:
         phones = streams.PHONES // 10 if quick else streams.PHONES
         findings.append(_told(await streams.measure(directory / "streams", phones)))

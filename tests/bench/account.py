@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import aiohttp
+
 from shared import auth, ids
 from shared import events as e
 from shared.bus import Bus
@@ -27,6 +29,18 @@ class Account:
 
     workspace_id: str
     api_key: str
+
+
+async def known(stack: Stack, account: Account) -> None:
+    """Wait until the API knows the account's key."""
+    headers = {"Authorization": f"Bearer {account.api_key}"}
+    async with aiohttp.ClientSession(stack.url("api"), headers=headers) as session:
+        async with asyncio.timeout(ONLINE_TIMEOUT_S):
+            while True:
+                async with session.get("/v1/contacts?limit=1") as response:
+                    if response.status == 200:
+                        return
+                await asyncio.sleep(0.05)
 
 
 async def open_account(log: Log) -> Account:

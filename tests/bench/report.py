@@ -15,6 +15,8 @@ TITLES = {
     "throughput": "End to end, POST to sms.submitted",
     "forecast": "A campaign's forecast",
     "rebuild": "Rebuilding a projection",
+    "lists": "Lists and searches, one thousand and one million contacts",
+    "imports": "Importing contacts",
     "streams": "Phones on one gateway process",
     "idle": "The whole stack, idle",
 }

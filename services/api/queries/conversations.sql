@@ -1,3 +1,6 @@
+-- Contacts and messages are looked up one by one, by their keys, whatever the plan (see the function
+-- recipients and, on words, contacts.sql).
+
 -- name: conversations
 -- The newest message first, open and closed merged. $1, $2 position; $3 how many.
 SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
@@ -10,8 +13,8 @@ SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
             (SELECT * FROM conversation WHERE state = 'closed' AND (last_at, contact_id) < ($1, $2)
               ORDER BY last_at DESC, contact_id DESC LIMIT $3)) AS either
          ORDER BY last_at DESC, contact_id DESC LIMIT $3) AS v
-  JOIN contact c ON c.id = v.contact_id
-  LEFT JOIN message m ON m.id = v.last_message_id
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = v.contact_id LIMIT 1) AS c
+  LEFT JOIN LATERAL (SELECT * FROM message m WHERE m.id = v.last_message_id LIMIT 1) AS m ON true
  ORDER BY v.last_at DESC, v.contact_id DESC;
 
 -- name: conversations_in_state
@@ -21,8 +24,8 @@ SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
        m.created_at AS message_created_at
   FROM (SELECT * FROM conversation WHERE state = $1 AND (last_at, contact_id) < ($2, $3)
          ORDER BY last_at DESC, contact_id DESC LIMIT $4) AS v
-  JOIN contact c ON c.id = v.contact_id
-  LEFT JOIN message m ON m.id = v.last_message_id
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = v.contact_id LIMIT 1) AS c
+  LEFT JOIN LATERAL (SELECT * FROM message m WHERE m.id = v.last_message_id LIMIT 1) AS m ON true
  ORDER BY v.last_at DESC, v.contact_id DESC;
 
 -- name: conversations_unread
@@ -33,8 +36,8 @@ SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
   FROM (SELECT * FROM conversation
          WHERE unread > 0 AND (last_at, contact_id) < ($1, $2)
          ORDER BY last_at DESC, contact_id DESC LIMIT $3) AS v
-  JOIN contact c ON c.id = v.contact_id
-  LEFT JOIN message m ON m.id = v.last_message_id
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = v.contact_id LIMIT 1) AS c
+  LEFT JOIN LATERAL (SELECT * FROM message m WHERE m.id = v.last_message_id LIMIT 1) AS m ON true
  ORDER BY v.last_at DESC, v.contact_id DESC;
 
 -- name: conversations_found
@@ -49,19 +52,20 @@ SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
                        SELECT FROM unnest($3::text[], $4::text[]) AS q (first, last)
                         WHERE NOT EXISTS (
                            SELECT FROM contact_word o WHERE o.contact_id = w.contact_id
-                              AND o.word >= q.first AND o.word <= q.last))
+                              AND o.word || '' >= q.first AND o.word || '' <= q.last))
                  UNION
                 SELECT n.id FROM unnest($5::text[], $6::text[]) AS q (first, last)
                   JOIN contact n ON n.number COLLATE "C" >= q.first
                        AND n.number COLLATE "C" <= q.last
                  UNION
                 SELECT * FROM unnest($7::text[])) AS found
-          JOIN conversation v ON v.contact_id = found.contact_id
+         CROSS JOIN LATERAL (
+               SELECT * FROM conversation v WHERE v.contact_id = found.contact_id LIMIT 1) AS v
          WHERE (v.last_at, v.contact_id) < ($10, $11)
            AND ($8::text IS NULL OR v.state = $8) AND (NOT $9 OR v.unread > 0)
          ORDER BY v.last_at DESC, v.contact_id DESC LIMIT $12) AS v
-  JOIN contact c ON c.id = v.contact_id
-  LEFT JOIN message m ON m.id = v.last_message_id
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = v.contact_id LIMIT 1) AS c
+  LEFT JOIN LATERAL (SELECT * FROM message m WHERE m.id = v.last_message_id LIMIT 1) AS m ON true
  ORDER BY v.last_at DESC, v.contact_id DESC;
 
 -- name: conversations_sieved
@@ -83,13 +87,13 @@ SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
               WHERE $7 AND unread > 0 AND (last_at, contact_id) < ($8, $9)
               ORDER BY last_at DESC, contact_id DESC LIMIT $11)) AS u
          ORDER BY last_at DESC, contact_id DESC LIMIT $11) AS v
-  JOIN contact c ON c.id = v.contact_id
-  LEFT JOIN message m ON m.id = v.last_message_id
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = v.contact_id LIMIT 1) AS c
+  LEFT JOIN LATERAL (SELECT * FROM message m WHERE m.id = v.last_message_id LIMIT 1) AS m ON true
  WHERE ($6::text IS NULL OR v.state = $6)
    AND (cardinality($1::text[]) > 0 AND NOT EXISTS (
            SELECT FROM unnest($1::text[], $2::text[]) AS q (first, last) WHERE NOT EXISTS (
                SELECT FROM contact_word w WHERE w.contact_id = c.id
-                  AND w.word >= q.first AND w.word <= q.last))
+                  AND w.word || '' >= q.first AND w.word || '' <= q.last))
         OR EXISTS (
            SELECT FROM unnest($3::text[], $4::text[]) AS q (first, last)
             WHERE c.number COLLATE "C" >= q.first AND c.number COLLATE "C" <= q.last)
@@ -125,6 +129,6 @@ SELECT v.*, c.first_name, c.last_name, c.number, c.opted_out,
        m.direction AS message_direction, m.state AS message_state, m.body AS message_body,
        m.created_at AS message_created_at
   FROM conversation v
-  JOIN contact c ON c.id = v.contact_id
-  LEFT JOIN message m ON m.id = v.last_message_id
+ CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = v.contact_id LIMIT 1) AS c
+  LEFT JOIN LATERAL (SELECT * FROM message m WHERE m.id = v.last_message_id LIMIT 1) AS m ON true
  WHERE v.contact_id = $1;

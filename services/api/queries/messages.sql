@@ -1,18 +1,21 @@
 -- name: messages
 -- Newest first, out and in merged. $1, $2 where the page before ended; $3 how many.
 SELECT * FROM (
-    (SELECT * FROM message WHERE direction = 'outbound' AND (created_at, id) < ($1, $2)
-      ORDER BY created_at DESC, id DESC LIMIT $3)
+    SELECT * FROM outbound_before($1, $2, $3)
     UNION ALL
-    (SELECT * FROM message WHERE direction = 'inbound' AND (created_at, id) < ($1, $2)
-      ORDER BY created_at DESC, id DESC LIMIT $3)
-    ) AS m
+    (SELECT * FROM message WHERE listed_as IS NULL AND direction = 'inbound'
+        AND (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3)) AS m
  ORDER BY created_at DESC, id DESC LIMIT $3;
 
--- name: messages_by_direction
--- $1 direction; $2, $3 position; $4 how many.
-SELECT * FROM message WHERE direction = $1 AND (created_at, id) < ($2, $3)
- ORDER BY created_at DESC, id DESC LIMIT $4;
+-- name: messages_outbound
+-- $1, $2 position; $3 how many.
+SELECT * FROM outbound_before($1, $2, $3) ORDER BY created_at DESC, id DESC;
+
+-- name: messages_inbound
+-- $1, $2 position; $3 how many.
+SELECT * FROM message
+ WHERE listed_as IS NULL AND direction = 'inbound' AND (created_at, id) < ($1, $2)
+ ORDER BY created_at DESC, id DESC LIMIT $3;
 
 -- name: messages_listed_as
 -- In a state that few are in. $1 state; $2, $3 position; $4 how many.
@@ -34,15 +37,17 @@ SELECT * FROM message WHERE phone_id = $1 AND (created_at, id) < ($2, $3)
 -- companion that says where the looking ended.
 
 -- name: messages_in_state
--- $1 state of an outbound message; $2, $3 position; $4 how many; $5 how many to look at.
+-- $1 state of an outbound message that is not listed by it; $2, $3 position; $4 how many; $5 how many to look at.
 SELECT * FROM (
-    SELECT * FROM message WHERE direction = 'outbound' AND (created_at, id) < ($2, $3)
+    SELECT * FROM message
+     WHERE listed_as IS NULL AND direction = 'outbound' AND (created_at, id) < ($2, $3)
      ORDER BY created_at DESC, id DESC LIMIT $5) AS seen
  WHERE state = $1 ORDER BY created_at DESC, id DESC LIMIT $4;
 
 -- name: messages_in_state_end
 -- $1, $2 position; $3 how many were looked at, less one.
-SELECT created_at, id FROM message WHERE direction = 'outbound' AND (created_at, id) < ($1, $2)
+SELECT created_at, id FROM message
+ WHERE listed_as IS NULL AND direction = 'outbound' AND (created_at, id) < ($1, $2)
  ORDER BY created_at DESC, id DESC OFFSET $3 LIMIT 1;
 
 -- name: messages_of_contact_sieved
@@ -100,20 +105,21 @@ SELECT (SELECT count(*) FROM (
 -- the newest $6 outbound texts with all words $5 in them. $7 direction or null; $8, $9 position;
 -- $10 how many.
 SELECT m.* FROM (
-        SELECT w.message_id FROM message_word w
+        (SELECT w.message_id FROM message_word w
          WHERE w.word >= $1 AND w.word <= $2 AND (w.created_at, w.message_id) < ($8, $9)
            AND NOT EXISTS (
                SELECT FROM unnest($3::text[], $4::text[]) AS q (first, last) WHERE NOT EXISTS (
                    SELECT FROM message_word o WHERE o.message_id = w.message_id
-                      AND o.word >= q.first AND o.word <= q.last))
+                      AND o.word || '' >= q.first AND o.word || '' <= q.last))
+         GROUP BY w.message_id, w.created_at ORDER BY w.created_at DESC, w.message_id DESC
+         LIMIT CASE WHEN $7::text IS NULL THEN $10::bigint END)
          UNION
-        SELECT id FROM (
-            SELECT id, body FROM message WHERE direction = 'outbound'
-             ORDER BY created_at DESC, id DESC LIMIT $6) AS newest
-         WHERE NOT EXISTS (
+        (SELECT id FROM outbound_before('infinity', '', $6) AS newest
+          WHERE (created_at, id) < ($8, $9) AND NOT EXISTS (
                SELECT FROM unnest($5::text[]) AS q (word)
-                WHERE position(q.word IN lower(body)) = 0)) AS found
-  JOIN message m ON m.id = found.message_id
+                WHERE position(q.word IN lower(body)) = 0)
+          ORDER BY created_at DESC, id DESC LIMIT $10)) AS found
+ CROSS JOIN LATERAL (SELECT * FROM message m WHERE m.id = found.message_id LIMIT 1) AS m
  WHERE (m.created_at, m.id) < ($8, $9) AND ($7::text IS NULL OR m.direction = $7)
  ORDER BY m.created_at DESC, m.id DESC LIMIT $10;
 
@@ -121,11 +127,11 @@ SELECT m.* FROM (
 -- Where many texts have them: of the next so many those with all words $1 in them. $2 direction or
 -- null; $3, $4 position; $5 how many; $6 how many to look at.
 SELECT * FROM (
-        (SELECT * FROM message WHERE $2 IS DISTINCT FROM 'inbound' AND direction = 'outbound'
-            AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $6)
+        (SELECT * FROM outbound_before($3, $4, $6) WHERE $2 IS DISTINCT FROM 'inbound')
         UNION ALL
-        (SELECT * FROM message WHERE $2 IS DISTINCT FROM 'outbound' AND direction = 'inbound'
-            AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $6)
+        (SELECT * FROM message WHERE $2 IS DISTINCT FROM 'outbound' AND listed_as IS NULL
+            AND direction = 'inbound' AND (created_at, id) < ($3, $4)
+          ORDER BY created_at DESC, id DESC LIMIT $6)
          ORDER BY created_at DESC, id DESC LIMIT $6) AS m
  WHERE NOT EXISTS (
        SELECT FROM unnest($1::text[]) AS q (word) WHERE position(q.word IN lower(body)) = 0)
@@ -134,12 +140,11 @@ SELECT * FROM (
 -- name: messages_sieved_end
 -- $1 direction or null; $2, $3 position; $4 how many were looked at, less one.
 SELECT created_at, id FROM (
-    (SELECT created_at, id FROM message WHERE $1 IS DISTINCT FROM 'inbound'
-        AND direction = 'outbound' AND (created_at, id) < ($2, $3)
-      ORDER BY created_at DESC, id DESC LIMIT $4 + 1)
+    (SELECT created_at, id FROM outbound_before($2, $3, $4 + 1)
+      WHERE $1 IS DISTINCT FROM 'inbound')
     UNION ALL
     (SELECT created_at, id FROM message WHERE $1 IS DISTINCT FROM 'outbound'
-        AND direction = 'inbound' AND (created_at, id) < ($2, $3)
+        AND listed_as IS NULL AND direction = 'inbound' AND (created_at, id) < ($2, $3)
       ORDER BY created_at DESC, id DESC LIMIT $4 + 1)) AS m
  ORDER BY created_at DESC, id DESC OFFSET $4 LIMIT 1;
 
@@ -152,12 +157,11 @@ SELECT contact_id FROM (
         AND NOT EXISTS (
             SELECT FROM unnest($3::text[], $4::text[]) AS q (first, last) WHERE NOT EXISTS (
                 SELECT FROM message_word o WHERE o.message_id = w.message_id
-                   AND o.word >= q.first AND o.word <= q.last))
+                   AND o.word || '' >= q.first AND o.word || '' <= q.last))
       ORDER BY w.created_at DESC, w.message_id DESC LIMIT $7)
     UNION
     SELECT contact_id FROM (
-        SELECT contact_id, body FROM message WHERE direction = 'outbound'
-         ORDER BY created_at DESC, id DESC LIMIT $6) AS newest
+        SELECT contact_id, body FROM outbound_before('infinity', '', $6)) AS newest
      WHERE NOT EXISTS (
            SELECT FROM unnest($5::text[]) AS q (word)
             WHERE position(q.word IN lower(body)) = 0)) AS found;

@@ -60,7 +60,8 @@ async def messages(call: Call) -> Reply:
         raise Problem.at(f"#/{given[0]}", "not_combinable", detail)
     if q.q is not None:
         args, end = (contact_id, finding.in_body(q.q)), (sql.messages_of_contact_end, (contact_id,))
-        reply = await sieved(call, sql.messages_of_contact_found, args, message, end)
+        statement = sql.messages_of_contact_found
+        reply = await sieved(call, statement, args, message, end, bodies=True)
         return _shown(reply.data, newer=q.cursor is not None, headers=reply.headers)
     if not given or q.cursor is not None:
         reply = await page(call, sql.messages_of_contact, (contact_id,), message)

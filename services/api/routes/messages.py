@@ -50,7 +50,10 @@ async def list_messages(call: Call) -> Reply:
     if q.state in LISTED_AS:
         return await page(call, sql.messages_listed_as, (q.state,), show)
     if q.state is None or q.state == "received":
-        return await page(call, sql.messages_by_direction, (q.direction or direction,), show)
+        outbound = q.direction == "outbound"
+        return await page(
+            call, sql.messages_outbound if outbound else sql.messages_inbound, (), show
+        )
     return await sieved(
         call, sql.messages_in_state, (q.state,), show, (sql.messages_in_state_end, ())
     )
@@ -65,11 +68,12 @@ async def _found(call: Call, q: shapes.MessageQuery) -> Reply:
     if q.contact_id is not None:
         end = (sql.messages_of_contact_end, (q.contact_id,))
         args: tuple[Any, ...] = (q.contact_id, typed)
-        return await sieved(call, sql.messages_of_contact_found, args, show, end)
+        return await sieved(call, sql.messages_of_contact_found, args, show, end, bodies=True)
     found = await finding.texts(call, q.q or "")
     if found.broad:
         end = (sql.messages_sieved_end, (q.direction,))
-        return await sieved(call, sql.messages_sieved, (typed, q.direction), show, end)
+        args = (typed, q.direction)
+        return await sieved(call, sql.messages_sieved, args, show, end, bodies=True)
     args = (*found.few[:4], typed, finding.NEWEST_TEXTS, q.direction)
     return await page(call, sql.messages_found, args, show)
 

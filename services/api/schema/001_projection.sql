@@ -168,8 +168,9 @@ CREATE TABLE message (
 -- A message changes some six times within seconds. An update is cheap (HOT: no index is touched) if
 -- no column that any index names changes, not even in the condition of a partial one, and there is
 -- room on the page. So no index names state, and only the dispatch touches indexes: it takes the
--- message out of the queued ones and gives it a phone.
-CREATE INDEX message_listed ON message (workspace_id, direction, created_at DESC, id DESC);
+-- message out of the queued ones, puts it among the others and gives it a phone.
+CREATE INDEX message_listed ON message (workspace_id, direction, created_at DESC, id DESC)
+    WHERE listed_as IS NULL;
 CREATE INDEX message_of_contact ON message (contact_id, created_at DESC, id DESC);
 CREATE INDEX message_of_phone ON message (phone_id, created_at DESC, id DESC)
     WHERE phone_id IS NOT NULL;
@@ -183,6 +184,34 @@ BEGIN
     RETURN QUERY SELECT found.* FROM unnest(ids) AS wanted (id)
                   CROSS JOIN LATERAL (SELECT * FROM message m WHERE m.id = wanted.id LIMIT 1) AS found;
 END $$;
+
+-- Outbound texts before a position, newest first: those that are listed by their state merged with
+-- the rest, each from its index, as far as they are asked for. PostgreSQL makes it part of the
+-- statement that calls it.
+CREATE FUNCTION outbound_before(at timestamptz, before text, most integer)
+    RETURNS SETOF message LANGUAGE sql STABLE AS $$
+    (SELECT * FROM message WHERE listed_as IS NULL AND direction = 'outbound'
+        AND (created_at, id) < (at, before) ORDER BY created_at DESC, id DESC LIMIT most)
+    UNION ALL
+    (SELECT * FROM message WHERE listed_as = 'queued' AND (created_at, id) < (at, before)
+      ORDER BY created_at DESC, id DESC LIMIT most)
+    UNION ALL
+    (SELECT * FROM message WHERE listed_as = 'failed' AND (created_at, id) < (at, before)
+      ORDER BY created_at DESC, id DESC LIMIT most)
+    UNION ALL
+    (SELECT * FROM message WHERE listed_as = 'unknown' AND (created_at, id) < (at, before)
+      ORDER BY created_at DESC, id DESC LIMIT most)
+    UNION ALL
+    (SELECT * FROM message WHERE listed_as = 'rejected' AND (created_at, id) < (at, before)
+      ORDER BY created_at DESC, id DESC LIMIT most)
+    UNION ALL
+    (SELECT * FROM message WHERE listed_as = 'cancelled' AND (created_at, id) < (at, before)
+      ORDER BY created_at DESC, id DESC LIMIT most)
+    UNION ALL
+    (SELECT * FROM message WHERE listed_as = 'expired' AND (created_at, id) < (at, before)
+      ORDER BY created_at DESC, id DESC LIMIT most)
+    ORDER BY created_at DESC, id DESC LIMIT most
+$$;
 
 -- Every fact about a message, in the order of the log.
 CREATE TABLE timeline (
