@@ -39,7 +39,7 @@ def text(
     """Everything a newcomer needs, in the order it is needed."""
     lines = ["", f"8ms is running ({environment}). Its data is in {data}; Ctrl-C stops it.", ""]
     if "api" in services:
-        lines += [f"  Start    {public_url}/", f"  API      {public_url}/v1"]
+        lines += [f"  Start    {public_url}/app", f"  API      {public_url}/v1"]
     if "gateway" in services:
         lines.append(f"  Phones   {gateway_url}{_reach(gateway_url)}")
     lines.append(f"  Running  {', '.join(services)}")

@@ -24,7 +24,7 @@ async def link(
     there = await db.fetchval("SELECT to_regclass('api_vault.vault_one_time')") is not None
     if supabase_url or address is None or not there:
         return f"{base}/"
-    home = f"{base}/"
+    home = f"{base}/app"
     await db.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
     async with db.transaction():
         await db.execute("SET LOCAL search_path TO api_vault")

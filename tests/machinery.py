@@ -50,6 +50,7 @@ class Machinery:
     ``instances`` of each service; with two, ``api`` and ``gateway`` are reached through a balancer.
     ``wires`` names connections to put a cuttable proxy into: ``nats`` and ``postgres`` (as services
     see them), ``gateway`` (as phones see it). ``env`` goes to every service on top of its own.
+    With ``simulator`` the API adds simulated phones and speaks to their handsets.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Machinery:
         delay_ms: int = 20,
         hold_ms: int = 0,
         durable: bool = False,
+        simulator: bool = False,
     ) -> None:
         self.directory, self.services = directory, tuple(services)
         self.secret_key = KeyRing.generate_key()
@@ -79,6 +81,9 @@ class Machinery:
         self.simphone_dir = directory / "simphone"
         self._wired = {*wires, *(BALANCED if instances > 1 else ())}
         self._env, self._delays = dict(env or {}), (str(delay_ms), str(hold_ms))
+        self._simulator_port = free_port() if simulator else 0
+        if simulator:
+            self._env["EIGHTMS_SIMULATOR_URL"] = f"http://127.0.0.1:{self._simulator_port}"
         self._down: set[str] = set()  # servers that are to stay down
         self._exit = contextlib.AsyncExitStack()
 
@@ -156,6 +161,8 @@ class Machinery:
         delay_ms, hold_ms = self._delays
         command = ["-m", "clients.simphone", "--state-dir", str(self.simphone_dir), "--no-fsync"]
         command += ["--delay-ms", delay_ms, "--hold-ms", hold_ms]
+        if self._simulator_port:
+            command += ["--control-port", str(self._simulator_port)]
         self.programs["simphone"] = Program("simphone", command, {}, logs / "simphone.log")
 
     def _end_programs(self) -> None:

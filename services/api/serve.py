@@ -13,6 +13,7 @@ from services.api.api import Api
 from services.api.billing.reconciler import Reconciler
 from services.api.erasure import Eraser
 from services.api.operations import OPERATIONS
+from services.api.routes.dashboard import Dashboard
 from services.api.routes.dev_mail import DevMail
 from services.api.routes.docs import Docs
 from services.api.routes.sign_in import NoSignIn, SignInRoutes
@@ -36,6 +37,7 @@ def routes(app: web.Application, context: Context) -> None:
         app.router.add_route(operation.method, operation.route, dispatch.handler(api, operation))
     Site(OPERATIONS, api.public_url).add_to(app)
     Docs(api.public_url).add_to(app)
+    Dashboard().add_to(app)
     here = api.sign_in.here
     (SignInRoutes(api, here) if here else NoSignIn(api.sign_in.supabase_url)).add_to(app)
     if api.sign_in.shows_mail:

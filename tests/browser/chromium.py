@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -77,6 +78,64 @@ class Page:
         async with asyncio.timeout(PATIENCE_S):
             while not await self.eval(expression):
                 await asyncio.sleep(0.1)
+
+    async def go(self, url: str) -> None:
+        """Open an address, as somebody who types it."""
+        await self.call("Page.navigate", url=url)
+        await self.until("document.readyState === 'complete'")
+
+    async def sees(self, text: str, within: str = "body") -> None:
+        """Wait until ``text`` is to be read."""
+        words = f"document.querySelector({within!r})?.innerText.includes({json.dumps(text)})"
+        try:
+            await self.until(words)
+        except TimeoutError:
+            shown = await self.eval("document.body.innerText")
+            raise AssertionError(f"not to be seen: {text}\n{shown}\n{self.complaints}") from None
+
+    async def click(self, name: str, within: str = "body") -> None:
+        """Press the button or link with this name, once it is there and may be pressed."""
+        find = f"""[...document.querySelectorAll({f"{within} :is(button,a,summary,label)"!r})].find(
+            (one) => !one.disabled && one.checkVisibility() && [one.getAttribute("aria-label"),
+              one.innerText.trim().split("\\n")[0]].includes({json.dumps(name)}))"""
+        try:
+            await self.until(f"!!{find}")
+        except TimeoutError:
+            shown = await self.eval("document.body.innerText")
+            raise AssertionError(f"nothing to press: {name}\n{shown}") from None
+        await self.eval(f"{find}.click()")
+
+    async def write(self, label: str, text: str, within: str = "body") -> None:
+        """Type into the field with this label, over what was there."""
+        find = f"""[...document.querySelectorAll({f"{within} :is(input,textarea,select)"!r})].find(
+            (one) => [one.getAttribute("aria-label"), one.labels?.[0]?.innerText.trim()].includes(
+              {json.dumps(label)}))"""
+        await self.until(f"!!{find}")
+        await self.eval(f"(() => {{ const it = {find}; it.focus(); it.select?.(); }})()")
+        await self.call("Input.insertText", text=text)
+
+    async def press(self, key: str) -> None:
+        """Press a key: a letter, Enter, Escape."""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        code = {"Enter": 13, "Escape": 27}.get(key, ord(key.upper()) if len(key) == 1 else 0)
+        event = {"key": key, "windowsVirtualKeyCode": code}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    async def choose_file(self, path: Path) -> None:
+        """Give a file to the page's file field."""
+        root = await self.call("DOM.getDocument")
+        where = {"nodeId": root["root"]["nodeId"], "selector": "input[type=file]"}
+        field = await self.call("DOM.querySelector", **where)
+        await self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=field["nodeId"])
+
+    async def look(self, width: int, scheme: str = "light", height: int = 900) -> None:
+        """As wide as this, by day or by night."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}
+        features = [{"name": "prefers-color-scheme", "value": scheme}, still]
+        await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def picture(self, path: Path) -> None:
         """What is to be seen, as PNG."""

@@ -83,7 +83,7 @@ async def test_whoever_opens_the_link_uses_nothing_up_until_the_click(
     )
     assert clicked.status == 303
     where, _, fragment = clicked.headers["Location"].partition("#")
-    assert where == f"{PUBLIC_URL}/"
+    assert where == f"{PUBLIC_URL}/app"
     said = parse_qs(fragment, keep_blank_values=True)
     assert list(said) == sorted(said)
     assert said["token_type"] == ["bearer"]
@@ -204,11 +204,11 @@ async def test_nobody_learns_whether_an_address_is_known(people: People, email: 
     [
         (f"{PUBLIC_URL}/app?x=1", f"{PUBLIC_URL}/app?x=1"),
         ("http://localhost:5173/cb", "http://localhost:5173/cb"),  # development
-        ("https://evil.example/", f"{PUBLIC_URL}/"),
-        ("http://api.test.evil.example/", f"{PUBLIC_URL}/"),
-        ("http://api.test@evil.example/", f"{PUBLIC_URL}/"),
-        ("javascript:alert(1)", f"{PUBLIC_URL}/"),
-        ("//evil.example", f"{PUBLIC_URL}/"),
+        ("https://evil.example/", f"{PUBLIC_URL}/app"),
+        ("http://api.test.evil.example/", f"{PUBLIC_URL}/app"),
+        ("http://api.test@evil.example/", f"{PUBLIC_URL}/app"),
+        ("javascript:alert(1)", f"{PUBLIC_URL}/app"),
+        ("//evil.example", f"{PUBLIC_URL}/app"),
     ],
 )
 async def test_a_link_leads_only_where_it_may(

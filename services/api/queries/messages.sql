@@ -32,6 +32,11 @@ SELECT * FROM message WHERE contact_id = $1 AND (created_at, id) < ($2, $3)
 SELECT * FROM message WHERE phone_id = $1 AND (created_at, id) < ($2, $3)
  ORDER BY created_at DESC, id DESC LIMIT $4;
 
+-- name: messages_of_campaign
+-- $1 campaign; $2, $3 position; $4 how many.
+SELECT * FROM message WHERE campaign_id = $1 AND (created_at, id) < ($2, $3)
+ ORDER BY created_at DESC, id DESC LIMIT $4;
+
 -- Where further filters apply, only the next so many of the index's rows are looked at (page.py,
 -- SIEVED_MAX): a filter that nothing passes must not go through millions. Each of these has a
 -- companion that says where the looking ended.

@@ -31,6 +31,11 @@ async def list_messages(call: Call) -> Reply:
     show = shapes.message
     if q.q is not None:
         return await _found(call, q)
+    if q.campaign_id is not None:
+        if (q.state, q.contact_id, q.phone_id, q.direction) != (None, None, None, None):
+            detail = "campaign_id can be combined with no other filter."
+            raise Problem.at("#/campaign_id", "not_combinable", detail)
+        return await page(call, sql.messages_of_campaign, (q.campaign_id,), show)
     if q.contact_id is not None:
         if (q.state, q.phone_id, q.direction) == (None, None, None):
             return await page(call, sql.messages_of_contact, (q.contact_id,), show)
@@ -62,7 +67,8 @@ async def list_messages(call: Call) -> Reply:
 async def _found(call: Call, q: shapes.MessageQuery) -> Reply:
     """Texts by their words; of one contact, those in its history."""
     sql, show, typed = call.api.sql, shapes.message, finding.in_body(q.q or "")
-    if q.state is not None or q.phone_id is not None or (q.contact_id and q.direction):
+    others = q.state is not None or q.phone_id is not None or q.campaign_id is not None
+    if others or (q.contact_id and q.direction):
         detail = "q can be combined with direction, or with contact_id."
         raise Problem.at("#/q", "not_combinable", detail)
     if q.contact_id is not None:

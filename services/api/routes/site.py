@@ -56,8 +56,9 @@ class Site:
         """GET /: what this is."""
         return html(
             "8ms",
-            "<h1>8ms</h1><p>An SMS gateway on your own Android phones. This is its API.</p>"
-            '<ul><li><a href="/v1/docs">Reference, to read and to try</a></li>'
+            "<h1>8ms</h1><p>An SMS gateway on your own Android phones.</p>"
+            '<ul><li><a href="/app">Dashboard</a>: sign in, add a phone, answer people</li>'
+            '<li><a href="/v1/docs">Reference, to read and to try</a></li>'
             '<li><a href="/v1/openapi.json">OpenAPI document</a></li>'
             '<li><a href="/problems">Problems, and what to do about them</a></li></ul>',
         )

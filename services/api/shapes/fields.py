@@ -140,6 +140,7 @@ TypedNumber = Annotated[
 MessageId = Annotated[str, Field(pattern=f"^msg_{ULID}$")]
 ContactId = Annotated[str, Field(pattern=f"^con_{ULID}$")]
 PhoneId = Annotated[str, Field(pattern=f"^phn_{ULID}$")]
+CampaignId = Annotated[str, Field(pattern=f"^cmp_{ULID}$")]
 
 Limit = Annotated[
     int,

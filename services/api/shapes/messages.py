@@ -16,6 +16,7 @@ from services.api.shapes.fields import (
     TEXT,
     ULID,
     Body,
+    CampaignId,
     ContactId,
     Direction,
     Flag,
@@ -123,6 +124,7 @@ class MessageQuery(Paged):
     contact_id: ContactId | None = None
     phone_id: PhoneId | None = None
     direction: Direction | None = None
+    campaign_id: CampaignId | None = Field(None, description="Alone, without another filter.")
     q: Search | None = Field(
         None,
         description="Words of what was written. Of texts that programs sent, only the newest are "

@@ -35,7 +35,7 @@ class SignIn:
         self.development: bool = settings.development
         self.supabase_url: str = settings.supabase_url.rstrip("/")
         self.issuer = f"{self.supabase_url or public_url}{PATH}"
-        self.home = f"{public_url}/"
+        self.home = f"{public_url}/app"
         self._supabase: SharedSecret | Jwks | None = None
         self.here: Here | None = None
         if self.supabase_url:
