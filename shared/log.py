@@ -88,7 +88,12 @@ class _Ack(msgspec.Struct):
     stream: str = ""
     seq: int = 0
     count: int = 0
+    duplicate: bool = False
     error: dict[str, Any] | None = None
+
+
+class Repeated(int):
+    """The sequence of an event that the log had already, under the same id: ours, or another's."""
 
 
 class _Append:
@@ -368,9 +373,9 @@ class Log:
         else:
             ack = _decode_ack(payload)
             if ack.error is None:
-                first = ack.seq - len(entries) + 1
+                first = Repeated(ack.seq) if ack.duplicate else ack.seq - len(entries) + 1
                 for n, entry in enumerate(entries):
-                    _finish(entry, first + n)
+                    _finish(entry, first + n if n else first)
             elif len(entries) > 1:  # one refusal refuses the batch: each alone, in order
                 for entry in entries:
                     self._publish_alone(entry)

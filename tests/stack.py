@@ -178,7 +178,7 @@ class Stack(Machinery):
         """Pair ``count`` simulated phones, without any limit unless ``limits`` sets one."""
         if not self.phones_are_elsewhere:
             self.programs["simphone"].start()
-        socket = self.simphone_dir / control.SOCKET_NAME
+        socket = control.socket_of(self.simphone_dir)
         await self.until("the simulated phones answer", socket.exists)
         made: list[str] = []
         while len(made) < count:

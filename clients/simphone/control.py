@@ -12,7 +12,10 @@ Errors are problem+json with a stable `code`. The functions at the end are the c
 """
 
 import ipaddress
+import os
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from clients.simphone.host import SimHost
 
 SOCKET_NAME = "control.sock"
+SOCKET_PATH_MAX = 107  # bytes: sun_path of a Unix socket
 MAX_BODY_BYTES = 8 * 1024 * 1024  # ten thousand pairing links
 TEXTS_DEFAULT, TEXTS_MAX = 50, 500
 CLIENT_TIMEOUT_S = 300.0  # pairing ten thousand phones takes a while
@@ -122,6 +126,15 @@ async def _body(request: web.Request, kind: type[Body]) -> Body:
         raise BadControlRequest(str(error)) from None
 
 
+def socket_of(state_dir: Path) -> Path:
+    """Where the process that has ``state_dir`` listens: in it, unless its path is too long."""
+    path = state_dir / SOCKET_NAME
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+        return path
+    name = blake2b(os.fsencode(state_dir.resolve()), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"eightms-{name}.sock"
+
+
 class ControlServer:
     """Serves the control interface of one host."""
 
@@ -141,7 +154,7 @@ class ControlServer:
         app.router.add_post(one + "/battery", self._battery)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        self._path = self._host.state_dir / SOCKET_NAME
+        self._path = socket_of(self._host.state_dir)
         self._path.unlink(missing_ok=True)  # left by a killed process: the lock says so
         await web.UnixSite(self._runner, str(self._path)).start()
         self._path.chmod(0o600)  # the state folder may have been there before, open to others
@@ -213,7 +226,7 @@ class ControlServer:
 def _address(where: str | Path) -> tuple[str, aiohttp.BaseConnector]:
     if isinstance(where, str) and where.startswith("http://"):
         return where.rstrip("/"), aiohttp.TCPConnector()
-    return "http://localhost", aiohttp.UnixConnector(str(Path(where) / SOCKET_NAME))
+    return "http://localhost", aiohttp.UnixConnector(str(socket_of(Path(where))))
 
 
 async def call(where: str | Path, method: str, path: str, body: object = None) -> Any:

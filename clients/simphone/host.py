@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from clients.simphone import storage
 from clients.simphone.carrier import Carrier
-from clients.simphone.control import SOCKET_NAME, ControlServer
+from clients.simphone.control import ControlServer
 from clients.simphone.errors import (
     BadControlRequest,
     BadPairingUri,
@@ -334,10 +334,6 @@ class SimHost:
 
 def _lock(state_dir: Path) -> int:
     """Lock the folder for this process; the lock goes when the process does, however it ends."""
-    if len(os.fsencode(state_dir / SOCKET_NAME)) > 107:  # sun_path of a Unix socket
-        raise StateDirUnusable(
-            f"The path of the state folder is too long for a control socket: {state_dir}"
-        )
     fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ from services.api.tasks.files import Files
 from shared import events as e
 from shared.bus import Wake
 from shared.errors import Conflict, EightMsError, NotReady
-from shared.log import Guard
+from shared.log import Guard, Repeated
 from shared.problems import Problem
 from shared.service import Context
 from shared.sql import UNREACHABLE, queries
@@ -170,18 +170,20 @@ class Api:
         await self.projector.passed(seq, OWN_WRITE_S)
         return seq
 
-    async def send(self, workspace_id: str, events: Sequence[e.Event]) -> None:
+    async def send(self, workspace_id: str, events: Sequence[e.Event]) -> bool:
         """Store accepted texts; who reads next waits for their rows (``read_own``).
 
         Not the send itself: a wait hurries the projection, and a batch for each text would cost
-        more than all else that is done for it. LogUnavailable if any was not stored in time.
+        more than all else that is done for it. False if the log had one of that name already, which
+        may be another text. LogUnavailable if any was not stored in time.
         """
         if len(events) == 1:
-            seq = await self.log.submit(events[0])
+            seqs = [await self.log.submit(events[0])]
         else:
-            seq = max(await asyncio.gather(*map(self.log.submit, events)))
-        if seq > self.projector.status.position:
-            self._sent[workspace_id] = seq
+            seqs = await asyncio.gather(*map(self.log.submit, events))
+        if max(seqs) > self.projector.status.position:
+            self._sent[workspace_id] = max(seqs)
+        return not any(isinstance(seq, Repeated) for seq in seqs)
 
     async def read_own(self, workspace_id: str) -> None:
         """Wait, within bounds, until what the workspace sent through this process can be read."""

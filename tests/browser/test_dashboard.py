@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     async with Stack(tmp_path_factory.mktemp("dashboard"), simulator=True) as running:
         running.programs["simphone"].start()
-        socket = running.simphone_dir / control.SOCKET_NAME
+        socket = control.socket_of(running.simphone_dir)
         await running.until("the simulated phones answer", socket.exists)
         yield running
 

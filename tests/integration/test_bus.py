@@ -37,10 +37,18 @@ async def other(nats_url: str) -> AsyncIterator[Bus]:
     await made.close()
 
 
+async def heard_by_the_server(bus: Bus) -> None:
+    """A subscription counts when the server has it; a ping must not overtake it."""
+    nc = bus._log.nc
+    await until("it is written", lambda: not nc._pending)
+    await nc.flush()
+
+
 async def test_who_listens_hears_what_was_committed(bus: Bus, other: Bus) -> None:
     heard: list[Wake] = []
     await bus.on_wake("api", heard.append)
     await bus.on_wake("gateway", heard.append)
+    await heard_by_the_server(bus)
     await other.announce("api", 7, {"b", "a"}, 3)
     await other.announce("api", 8, {str(n) for n in range(bus_module.HINTS_MAX + 1)})
     await other.announce("inbound", 9, set())
@@ -53,6 +61,7 @@ async def test_a_question_gets_its_answer(bus: Bus, other: Bus) -> None:
         return {"twice": body["n"] * 2, "text": "ü"}
 
     await bus.answer("api", "double", double)
+    await heard_by_the_server(bus)
     answers = await asyncio.gather(*(other.ask("api", "double", {"n": n}) for n in range(100)))
     assert [one["twice"] for one in answers] == list(range(0, 200, 2))
 
@@ -66,6 +75,7 @@ async def test_a_slow_answer_does_not_hold_up_a_quick_one(bus: Bus, other: Bus) 
         return body
 
     await bus.answer("api", "wait", wait)
+    await heard_by_the_server(bus)
     slow = asyncio.create_task(other.ask("api", "wait", {"wait": True}, timeout_s=60))
     assert await other.ask("api", "wait", {"wait": False}, timeout_s=60) == {"wait": False}
     assert not slow.done()
@@ -97,6 +107,7 @@ async def test_a_problem_is_passed_on_whole(bus: Bus, other: Bus) -> None:
         raise Problem(404, "not_found", "There is no such message.", hint="look elsewhere")
 
     await bus.answer("api", "refuse", refuse)
+    await heard_by_the_server(bus)
     with pytest.raises(Refused) as refused:
         await other.ask("api", "refuse", {})
     problem = Problem.from_document(refused.value.problem)
@@ -121,6 +132,7 @@ async def test_a_failure_is_an_answer_too_and_tells_nothing(
         raise error
 
     await bus.answer("api", "fail", fail)
+    await heard_by_the_server(bus)
     with pytest.raises(Refused) as refused:
         await other.ask("api", "fail", {})
     assert refused.value.problem["status"] == status
@@ -137,6 +149,7 @@ async def test_a_question_ends_in_time(bus: Bus, other: Bus) -> None:
         await asyncio.Event().wait()
 
     await bus.answer("api", "never", never)
+    await heard_by_the_server(bus)
     with pytest.raises(NoAnswer):
         await other.ask("api", "never", {}, timeout_s=0.1)
 
@@ -166,6 +179,7 @@ async def test_listeners_and_answers_survive_a_restart_of_nats(
 
     await bus.on_wake("api", heard.append)
     await bus.answer("api", "echo", echo)
+    await heard_by_the_server(bus)
     nats_server.kill()
     await nats_server.start()
     await until("it is connected", lambda: log.connected)

@@ -24,7 +24,7 @@ async def paired(stack: Stack) -> str:
     assert opened.body["uri"].startswith("eightms://pair?")
     assert opened.body["qr_svg"].startswith("<svg")
     stack.programs["simphone"].start()
-    socket = stack.simphone_dir / control.SOCKET_NAME
+    socket = control.socket_of(stack.simphone_dir)
     await stack.until("the simulated phones answer", socket.exists)
     answer = await control.pair(stack.simphone_dir, opened.body["uri"])
     with pytest.raises(SimphoneError) as refused:

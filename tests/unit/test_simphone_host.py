@@ -9,7 +9,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from clients.simphone import GatewayUnreachable, SimHost, StateDirUnusable, UnknownPhone
+from clients.simphone import (
+    GatewayUnreachable,
+    SimHost,
+    StateDirUnusable,
+    UnknownPhone,
+    control,
+)
 from clients.simphone.entry import main
 
 
@@ -51,9 +57,17 @@ async def test_a_folder_that_cannot_be_used_is_said_and_let_go(tmp_path: Path):
     for _ in range(2):
         with pytest.raises(StateDirUnusable, match="not a database"):
             await SimHost(tmp_path).start()
-    long = tmp_path / ("x" * 120)
-    with pytest.raises(StateDirUnusable, match="too long"):
-        await SimHost(long).start()
+
+
+async def test_a_folder_deep_down_has_its_control_socket_elsewhere(tmp_path: Path):
+    deep = tmp_path / ("x" * 120)
+    host = SimHost(deep)
+    await host.start()
+    try:
+        assert await control.phones(deep) == []
+    finally:
+        await host.stop()
+    assert not control.socket_of(deep).exists()
 
 
 @pytest.mark.parametrize(

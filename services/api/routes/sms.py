@@ -27,8 +27,8 @@ ITEM = "\x1f"  # no key holds it: sets a bulk request's message ids apart from t
 Problems = list[FieldError]
 
 
-async def send(call: Call) -> Reply:
-    """POST /v1/sms/send."""
+async def send(call: Call, *, again: bool = False) -> Reply:
+    """POST /v1/sms/send. ``again``: the log knew the message's id, and now its row is looked at."""
     wish: shapes.SendRequest = call.body
     api = call.api
     workspace = await api.workspace(call.workspace_id)
@@ -41,13 +41,15 @@ async def send(call: Call) -> Reply:
     if isinstance(made, Problem):
         raise made
     message, event = made
-    if event is not None:
-        await api.send(call.workspace_id, [event])
+    new = event is None or await api.send(call.workspace_id, [event])
+    if call.key and not new and not again:  # used before, and the record of it was lost
+        await api.read_own(call.workspace_id)
+        return await send(call, again=True)
     return Reply(shapes.SendAnswer(message), headers={"Location": f"/v1/messages/{message.id}"})
 
 
-async def send_bulk(call: Call) -> Reply:
-    """POST /v1/sms/send/bulk."""
+async def send_bulk(call: Call, *, again: bool = False) -> Reply:
+    """POST /v1/sms/send/bulk. ``again`` as in ``send``."""
     wishes: Sequence[shapes.SendRequest | Problem] = call.body
     api = call.api
     workspace = await api.workspace(call.workspace_id)
@@ -71,8 +73,10 @@ async def send_bulk(call: Call) -> Reply:
         if event is not None:
             events.append(event)
         results.append(shapes.Accepted(message))
-    if events:
-        await api.send(call.workspace_id, events)
+    new = not events or await api.send(call.workspace_id, events)
+    if call.key and not new and not again:
+        await api.read_own(call.workspace_id)
+        return await send_bulk(call, again=True)
     accepted = sum(isinstance(result, shapes.Accepted) for result in results)
     return Reply(shapes.BulkAnswer(results, accepted, len(results) - accepted))
 
