@@ -124,6 +124,29 @@ async def test_a_reply_comes_in_by_itself(stack: Stack, page: Page) -> None:
     await page.sees("Are you open on Sunday?", ".conversations")
 
 
+async def test_what_happens_while_there_is_no_connection_appears_when_it_is_back(
+    stack: Stack, page: Page
+) -> None:
+    phone = (await control.phones(stack.simphone_dir))[0]["phone_id"]
+    stack.take_down("api.1")
+    await page.sees("No connection.")
+    await control.receive(stack.simphone_dir, phone, "+14155550199", "Nobody there?")
+    await page.write("Reply", "Written into the dark")
+    await page.press("Enter")
+    await page.sees("Sending", ".messages")
+    await stack.until("the reply is in the log", lambda: stack.count["reply.received"] == 4)
+    await stack.bring_up("api.1")
+    await page.sees("Nobody there?", ".conversations")
+    await page.until("!document.querySelector('.broken')")
+    await page.until("!document.querySelector('.leaving')")
+    if await page.eval("!!document.querySelector('.failed')"):
+        await page.click("Try again")
+    await page.sees("Delivered", ".messages > ol > li:last-child")
+    texts = [event.data.body for event in stack.events("send.requested")]
+    assert texts.count("Written into the dark") == 1
+    page.complaints = [one for one in page.complaints if "ERR_" not in one and "503" not in one]
+
+
 async def test_a_phone_is_paired_by_its_code(stack: Stack, page: Page) -> None:
     await page.click("Phones", ".side")
     await page.sees("Connected", ".phone")
@@ -197,9 +220,10 @@ async def test_a_webhook_is_made_and_its_deliveries_are_listed(stack: Stack, pag
     await page.click("Send", ".inline")
     await page.sees("Delivered", ".attempts")
     await fine(page, "webhook")
-    for name in ("API keys", "Team", "Billing", "Account"):
+    shows = {"API keys": "New key", "Team": "Invite", "Billing": "Plan:", "Account": "Signed in as"}
+    for name, text in {**shows, "Privacy": "Erase a person"}.items():
         await page.click(name, ".sub")
-        await page.sees({"Billing": "Plan:", "Account": "Signed in as"}.get(name, name), ".card")
+        await page.sees(text, ".card")
         await fine(page, f"settings-{name.split()[0].lower()}")
 
 

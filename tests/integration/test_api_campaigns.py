@@ -282,6 +282,10 @@ async def test_totals_and_report_count_what_becomes_of_the_texts(world: ApiWorld
     )
     totals = (await world.get(path)).body["totals"]
     assert {k: v for k, v in totals.items() if v} == {"queued": 2, "skipped": 1}
+    texts = await world.get(f"/v1/messages?campaign_id={campaign_id}")
+    assert {text["id"] for text in texts.body["data"]} == set(messages.values())
+    mixed = await world.get(f"/v1/messages?campaign_id={campaign_id}&direction=outbound")
+    assert (mixed.status, mixed.pointers) == (422, {"#/campaign_id"})
     for name, number in numbers.items():
         fact = {
             "message_id": messages[name],

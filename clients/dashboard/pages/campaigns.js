@@ -64,7 +64,8 @@ function Preview({ of }) {
 const Skipped = ({ of }) => of.length > 0 && html`<p class="hint">Skipped: ${of.map((one) => `${count(one.count)} ${reason(one.reason)}`).join(", ")}.</p>`;
 
 function Forecast({ of, report }) {
-  const forecast = useLoad(() => post(`/v1/campaigns/${of.id}/forecast`), [of.id, of.updated_at, of.state]);
+  const step = Math.ceil((20 * of.totals.pending) / (of.recipients || 1)); // anew each time a twentieth has gone
+  const forecast = useLoad(() => post(`/v1/campaigns/${of.id}/forecast`), [of.id, of.updated_at, of.state, step]);
   const phones = useLoad(() => get("/v1/phones?limit=100"), []);
   const label = (id) => phones.data?.data.find((one) => one.id === id)?.label ?? "A phone";
   const said = forecast.data;

@@ -101,7 +101,20 @@ function Billing() {
       : html`<p><${Button} busy=${busy} onClick=${() => open("portal", {})}>Change plan, card or invoices</${Button}></p>`}</section>`;
 }
 
-const PAGES = [["workspace", "Workspace", Rules], ["keys", "API keys", Keys], ["webhooks", "Webhooks", Webhooks], ["team", "Team", Team], ["billing", "Billing", Billing], ["account", "Account", Account]];
+const ERASED = { requested: ["warn", "Begun"], effective: ["warn", "Gone from sight, bytes being destroyed"], done: ["good", "Done"] };
+const SCOPES = { contact: "A person", conversation: "A conversation", message: "The text of a message", account: "The account", retention: "What was kept long enough" };
+
+function Privacy() {
+  const list = usePages((cursor) => get(`/v1/privacy/requests?limit=25${cursor ? `&cursor=${cursor}` : ""}`), []);
+  const [number, setNumber] = useState(""), [ask, setAsk] = useState(false);
+  const erase = async () => (await post("/v1/privacy/requests", { type: "erasure", subject: { phone: number } }), setNumber(""), list.again());
+  return html`<section class="card"><h2>Erase a person</h2><p class="hint">Name, number and every text with them are destroyed, in the log too. That they opted out is still obeyed: only a keyed hash of the number is kept for that.</p>
+    <form class="inline" onSubmit=${(e) => (e.preventDefault(), setAsk(true))}><${Field} label="Phone number" type="tel" required value=${number} onValue=${setNumber} /><${Button} kind="danger" type="submit" disabled=${!number.trim()}>Erase…</${Button}></form>
+    ${ask && html`<${Confirm} title=${`Erase ${number}?`} action="Erase for good" danger close=${() => setAsk(false)} run=${erase}><p>It cannot be taken back.</p></${Confirm}>`}</section>
+    <section class="card"><header><h2>Erasures</h2><${Button} onClick=${list.again}>Look again</${Button}></header>${list.rows.length ? html`<ul class="items">${list.rows.map((one) => html`<li key=${one.id}><div class="cut"><strong>${SCOPES[one.scope]}</strong><p class="hint cut">asked <${Time} at=${one.created_at} />${one.fulfilled_at && html`, done <${Time} at=${one.fulfilled_at} />`} · ${one.id}</p></div><${Badge} kind=${ERASED[one.state][0]}>${ERASED[one.state][1]}</${Badge}></li>`)}</ul>` : !list.loading && html`<p class="hint">Nobody was erased.</p>`}<${More} list=${list} /></section>`;
+}
+
+const PAGES = [["workspace", "Workspace", Rules], ["keys", "API keys", Keys], ["webhooks", "Webhooks", Webhooks], ["team", "Team", Team], ["billing", "Billing", Billing], ["privacy", "Privacy", Privacy], ["account", "Account", Account]];
 
 export function Settings({ rest: [page = "workspace", ...rest], me }) {
   const Page = PAGES.find(([key]) => key === page)?.[2] ?? Rules;
