@@ -1,6 +1,6 @@
 // Settings: the workspace and its rules, keys, webhooks, team, plan, account.
 import { get, patch, post, remove } from "../api.js";
-import { html, useState } from "../html.js";
+import { html, useEffect, useState } from "../html.js";
 import { Ago, Badge, Button, Check, Confirm, Dialog, Field, Loading, More, Note, Secret, Time, Trouble, useLoad, usePages, useRun } from "../parts.js";
 import { Link } from "../place.js";
 import { count, date } from "../words.js";
@@ -118,5 +118,6 @@ const PAGES = [["workspace", "Workspace", Rules], ["keys", "API keys", Keys], ["
 
 export function Settings({ rest: [page = "workspace", ...rest], me }) {
   const Page = PAGES.find(([key]) => key === page)?.[2] ?? Rules;
-  return html`<div class="page"><h1>Settings</h1><nav class="tabs sub" aria-label="Settings">${PAGES.map(([key, name]) => html`<${Link} key=${key} to=${`/app/settings/${key}`} aria-current=${key === page ? "page" : undefined}>${name}</${Link}>`)}</nav><${Page} key=${page} me=${me} rest=${rest} /></div>`;
+  useEffect(() => document.querySelector(".sub [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [page]);
+  return html`<div class="page"><header class="head"><h1>Settings</h1><${Link} to="/app/guide" class="only-small">Getting started</${Link}></header><nav class="tabs sub" aria-label="Settings">${PAGES.map(([key, name]) => html`<${Link} key=${key} to=${`/app/settings/${key}`} aria-current=${key === page ? "page" : undefined}>${name}</${Link}>`)}</nav><${Page} key=${page} me=${me} rest=${rest} /></div>`;
 }

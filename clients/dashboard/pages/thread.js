@@ -27,7 +27,8 @@ function useMessages(id) {
       const page = await get(at(`/v1/conversations/${id}/messages`, { limit: PAGE, cursor }));
       put(page.data, { cursor: page.next_cursor, more: page.has_more });
     } catch (trouble) {
-      set((s) => ({ ...s, trouble, ready: s.ready }));
+      if (trouble.status === 404) put([], { more: false }); // nothing was said yet
+      else set((s) => ({ ...s, trouble }));
     }
   };
   useEffect(() => {
