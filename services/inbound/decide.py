@@ -101,7 +101,8 @@ def decide(text: Text, now: datetime) -> Decision:
         rule=reading.rule,
         answered=reading.answer if answer is not None else None,
     )
-    return Decision(tuple(first), _event(text, reply, "reply", now))
+    # Of the moment it came: its answer must stand behind it, not beside it.
+    return Decision(tuple(first), _event(text, reply, "reply", min(text.at, now)))
 
 
 def _read(text: Text) -> _Reading:

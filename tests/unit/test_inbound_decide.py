@@ -80,6 +80,13 @@ def test_stop_opts_out_and_is_confirmed_before_the_reply_is_stored() -> None:
     assert decision.reply.data.answered == "confirmation"
 
 
+def test_in_a_conversation_the_answer_stands_behind_the_text_it_answers() -> None:
+    later = NOW + timedelta(milliseconds=3)
+    decision = decide(text("STOP"), later)
+    assert decision.reply.at == NOW
+    assert [event.at for event in decision.first] == [later, later]
+
+
 def test_a_clear_phrase_opts_out_and_says_that_a_phrase_did_it() -> None:
     decision = decide(text("Please stop texting me"), NOW)
     assert types(decision) == ["contact.opted_out", "send.requested", "reply.received"]
