@@ -20,7 +20,7 @@ from tests.stack import Stack
 EMAIL = "ada@example.com"
 NARROW = 600
 NASTY = "<img src=x onerror=alert(1)>"
-LONG = 10_000
+LONG = 2_000
 MANY_CONTACTS = """(() => {
   const really = fetch;
   window.fetch = async (path, init) => {
@@ -42,7 +42,6 @@ SCROLL_DOWN = """(async () => {
     it.scrollTop = it.scrollHeight;
     const now = await new Promise(requestAnimationFrame);
     [worst, last] = [Math.max(worst, now - last), now];
-    if (now - begun > 25_000) return null;
   }
   return {seconds: (performance.now() - begun) / 1000, worst_frame_ms: worst};
 })()""".replace("LAST", str(LONG - 1))
