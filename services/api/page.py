@@ -17,7 +17,7 @@ from services.api.operation import Call, Reply
 
 T = TypeVar("T")
 SIEVED_MAX = 5_000  # rows a page looks at, some 10 ms
-BODIES_MAX = 2_000  # the same where each one's text is read
+CLOSELY_MAX = 2_000  # the same where the text or the words of each are read
 
 
 class Page(Struct, Generic[T], kw_only=True):
@@ -58,10 +58,10 @@ async def sieved(
     end: tuple[str, tuple[Any, ...]],
     *,
     by: tuple[str, str] = ("created_at", "id"),
-    bodies: bool = False,
+    closely: bool = False,
 ) -> Reply:
     """As ``page`` for filters no index serves; ``end`` says where the looking ended."""
-    most = BODIES_MAX if bodies else SIEVED_MAX
+    most = CLOSELY_MAX if closely else SIEVED_MAX
     cursors, position = begin(call)
     limit = call.query.limit
     async with call.api.db.tenant(call.workspace_id) as db:

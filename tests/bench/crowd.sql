@@ -14,7 +14,7 @@ INSERT INTO api.contact
     (id, workspace_id, number, kind, generation, saved, opted_out, first_name, last_name, company,
      tags, seq, created_at, updated_at)
 SELECT 'con_0' || upper(substr(md5('con' || $1 || n), 1, 25)), $1,
-       '+1' || (2000000000 + n * 7919 % 7999999999)::text, 'number', 0, true, n % 50 = 0,
+       '+1' || (2000000000 + n::bigint * 7919 % 7999999999)::text, 'number', 0, true, n % 50 = 0,
        ($3::text[])[1 + floor(cardinality($3::text[]) * random() ^ 3)::int],
        ($4::text[])[1 + floor(cardinality($4::text[]) * random() ^ 3)::int],
        CASE WHEN n % 10 = 0 THEN 'Company ' || n END,
@@ -39,7 +39,7 @@ INSERT INTO api.message
     (id, workspace_id, contact_id, direction, state, number, body, parts, attempt, seen, test,
      created_at, updated_at, source, phone_id)
 SELECT 'msg_0' || upper(substr(md5('msg' || $1 || n), 1, 25)), $1,
-       'con_0' || upper(substr(md5('con' || $1 || 1 + n * 7919 % $3::int), 1, 25)),
+       'con_0' || upper(substr(md5('con' || $1 || 1 + n::bigint * 7919 % $3::int), 1, 25)),
        CASE WHEN n % 10 = 0 THEN 'inbound' ELSE 'outbound' END,
        CASE WHEN n % 10 = 0 THEN 'received' WHEN n > $2::int * 0.98 THEN 'queued'
             WHEN n % 97 = 0 THEN 'failed' WHEN n % 9 = 0 THEN 'sent' ELSE 'delivered' END,

@@ -68,7 +68,8 @@ SELECT false, place, (SELECT count(*) FROM (
   FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS q (first, last, place);
 
 -- Below, o.word || '' keeps the index of words out of it: whether a contact has a word is asked of
--- the contact's own few words, whatever the plan. So does LATERAL with LIMIT 1 for the contact.
+-- the contact's own few words, whatever the plan. So does LIMIT 1, where EXISTS or JOIN would also
+-- allow a plan that goes through everybody's words, or through all contacts, once.
 
 -- name: contacts_found
 -- Those who have an entry in the range $1 to $2 and in each of the further ranges $3, $4, or whose
@@ -89,8 +90,8 @@ SELECT c.* FROM (
        ) AS found
  CROSS JOIN LATERAL (SELECT * FROM contact c WHERE c.id = found.contact_id LIMIT 1) AS c
  WHERE (c.created_at, c.id) < ($9, $10) AND ($7::boolean IS NULL OR c.opted_out = $7)
-   AND ($8::text IS NULL OR EXISTS (
-       SELECT FROM contact_word t WHERE t.word || '' = $8 AND t.contact_id = c.id))
+   AND ($8::text IS NULL OR (
+       SELECT true FROM contact_word t WHERE t.contact_id = c.id AND t.word || '' = $8 LIMIT 1))
  ORDER BY c.created_at DESC, c.id DESC LIMIT $11;
 
 -- name: contacts_sieved
@@ -111,8 +112,8 @@ SELECT * FROM (
         OR EXISTS (
            SELECT FROM unnest($3::text[], $4::text[]) AS q (first, last)
             WHERE c.number COLLATE "C" >= q.first AND c.number COLLATE "C" <= q.last))
-   AND ($5::text IS NULL OR EXISTS (
-       SELECT FROM contact_word t WHERE t.word || '' = $5 AND t.contact_id = c.id))
+   AND ($5::text IS NULL OR (
+       SELECT true FROM contact_word t WHERE t.contact_id = c.id AND t.word || '' = $5 LIMIT 1))
  ORDER BY created_at DESC, id DESC LIMIT $9;
 
 -- name: tags

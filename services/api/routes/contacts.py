@@ -43,7 +43,7 @@ async def list_contacts(call: Call) -> Reply:
             return await page(call, sql.contacts_found, (*found.few, q.opted_out, tag), show)
         end = sql.contacts_opted_out_end if q.opted_out else sql.contacts_end
         args = (*found.many, tag, q.opted_out)
-        return await sieved(call, sql.contacts_sieved, args, show, (end, ()))
+        return await sieved(call, sql.contacts_sieved, args, show, (end, ()), closely=True)
     if tag is not None:
         args = (tag, q.opted_out)
         return await sieved(

@@ -30,7 +30,8 @@ async def list_conversations(call: Call) -> Reply:
             args: tuple[Any, ...] = (*found.few, people, state, unread)
             return await page(call, sql.conversations_found, args, show, by=BY)
         args, end = (*found.many, people, state, unread), (sql.conversations_end, (unread,))
-        return await sieved(call, sql.conversations_sieved, args, show, end, by=BY)
+        statement = sql.conversations_sieved
+        return await sieved(call, statement, args, show, end, by=BY, closely=True)
     if unread:
         return await page(call, sql.conversations_unread, (), show, by=BY)
     if state is not None:
@@ -61,7 +62,7 @@ async def messages(call: Call) -> Reply:
     if q.q is not None:
         args, end = (contact_id, finding.in_body(q.q)), (sql.messages_of_contact_end, (contact_id,))
         statement = sql.messages_of_contact_found
-        reply = await sieved(call, statement, args, message, end, bodies=True)
+        reply = await sieved(call, statement, args, message, end, closely=True)
         return _shown(reply.data, newer=q.cursor is not None, headers=reply.headers)
     if not given or q.cursor is not None:
         reply = await page(call, sql.messages_of_contact, (contact_id,), message)

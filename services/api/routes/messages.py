@@ -74,12 +74,12 @@ async def _found(call: Call, q: shapes.MessageQuery) -> Reply:
     if q.contact_id is not None:
         end = (sql.messages_of_contact_end, (q.contact_id,))
         args: tuple[Any, ...] = (q.contact_id, typed)
-        return await sieved(call, sql.messages_of_contact_found, args, show, end, bodies=True)
+        return await sieved(call, sql.messages_of_contact_found, args, show, end, closely=True)
     found = await finding.texts(call, q.q or "")
     if found.broad:
         end = (sql.messages_sieved_end, (q.direction,))
         args = (typed, q.direction)
-        return await sieved(call, sql.messages_sieved, args, show, end, bodies=True)
+        return await sieved(call, sql.messages_sieved, args, show, end, closely=True)
     args = (*found.few[:4], typed, finding.NEWEST_TEXTS, q.direction)
     return await page(call, sql.messages_found, args, show)
 
