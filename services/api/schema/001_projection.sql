@@ -84,20 +84,6 @@ CREATE INDEX contact_listed ON contact (workspace_id, created_at DESC, id DESC);
 CREATE INDEX contact_opted_out ON contact (workspace_id, created_at DESC, id DESC) WHERE opted_out;
 CREATE INDEX contact_number ON contact (workspace_id, number COLLATE "C");
 
--- What sending must know of contacts, in one round trip: it sets whose rows may be seen (row-level
--- security applies within, as to everything a tenant reads) and reads them.
-CREATE FUNCTION recipients(workspace text, ids text[])
-    RETURNS TABLE (id text, number text, kind text, opted_out boolean, timezone text)
-    LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
-BEGIN
-    PERFORM set_config('app.workspace_id', workspace, true);
-    -- Planned each time and one by one, so that each is found by its key: a plan made while the
-    -- table was small goes, by the policy's workspace, through every contact of it.
-    RETURN QUERY SELECT found.* FROM unnest(ids) AS wanted (id) CROSS JOIN LATERAL (
-                     SELECT c.id, c.number, c.kind, c.opted_out, c.timezone
-                       FROM contact c WHERE c.id = wanted.id LIMIT 1) AS found;
-END $$;
-
 -- What a contact is found by: each word of its names, folded, and each tag with # before it.
 -- A table and not a full-text index, because under row-level security PostgreSQL uses an index only
 -- for operators marked leakproof: comparisons are, LIKE, @@ and @> are not.

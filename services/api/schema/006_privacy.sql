@@ -31,14 +31,20 @@ CREATE INDEX privacy_request_open ON privacy_request (created_at, id) WHERE stat
 
 -- Sending to a number finds the contact it belongs to now, in the same round trip: `asked` is the
 -- id that was asked for, and there is no number where the person was erased and nobody new began.
-DROP FUNCTION recipients(text, text[]);
 CREATE FUNCTION recipients(workspace text, ids text[])
     RETURNS TABLE (asked text, id text, number text, kind text, opted_out boolean, timezone text)
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     PERFORM set_config('app.workspace_id', workspace, true);
-    -- One by one, so that each is found by its key: for = ANY and the policy's workspace together,
-    -- a plan made while the table was small goes through every contact of the workspace.
+    -- Planned each time and one by one, so that each is found by its key: a plan made while the
+    -- table was small goes, by the policy's workspace, through every contact of it.
+    IF NOT EXISTS (SELECT FROM renewed) THEN  -- nobody was erased here: the plan is the key's alone
+        RETURN QUERY SELECT wanted.asked, found.*
+                       FROM unnest(ids) AS wanted (asked) CROSS JOIN LATERAL (
+                            SELECT k.id, k.number, k.kind, k.opted_out, k.timezone
+                              FROM contact k WHERE k.id = wanted.asked LIMIT 1) AS found;
+        RETURN;
+    END IF;
     RETURN QUERY SELECT wanted.asked, coalesce(c.id, n.contact_id), c.number, c.kind,
                         coalesce(c.opted_out, n.suppressed), c.timezone
                    FROM unnest(ids) AS wanted (asked)
